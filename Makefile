@@ -1,0 +1,63 @@
+# jacksync: two-way synchronisation of tables with a hotel's PMS
+#
+#   make demo     see it work: needs nothing, leaves nothing behind
+#   make check    run every test
+#   make          build; make install installs into PG_CONFIG's server
+
+EXTENSION  = jacksync
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
+
+MODULE_big = $(EXTENSION)
+OBJS = \
+	src/json.o src/jspath.o src/merge.o src/plan.o src/httpdate.o \
+	src/secure.o src/statement.o src/txn.o src/wake.o src/value.o \
+	src/http.o src/server.o src/limiter.o src/template.o src/stream.o \
+	src/config.o src/auth.o src/installation.o src/link.o src/journal.o \
+	src/row.o src/record.o src/fold.o src/facts.o src/apply.o src/push.o \
+	src/walk.o src/cycle.o src/pull.o src/outbound.o src/run.o \
+	src/resolve.o src/functions.o src/capture.o src/worker.o \
+	src/launcher.o src/jacksync.o
+
+SQL_PARTS = $(sort $(wildcard sql/parts/*.sql))
+DATA       = $(wildcard sql/$(EXTENSION)--*--*.sql)
+DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
+
+REGRESS        = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS   = --inputdir=test --load-extension=$(EXTENSION)
+ISOLATION      = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=$(EXTENSION)
+TAP_TESTS      = 1
+PROVE_TESTS   ?= test/t/*.pl
+
+# Without the development files only the targets that fetch them can run.
+ifneq ($(filter demo check deps bench help dist,$(MAKECMDGOALS)),)
+
+.PHONY: demo check deps
+demo: ; @test/bin/demo.sh
+check: ; @test/bin/check.sh
+deps: ; @test/bin/deps.sh
+
+else
+
+PG_CONFIG  ?= pg_config
+PKG_CONFIG ?= pkg-config
+CURL_LIBS  := $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null)
+ifeq ($(CURL_LIBS),)
+$(error libcurl's development files were not found: run "make deps", or set PKG_CONFIG_PATH)
+endif
+
+# Only what is marked PGDLLEXPORT leaves the library, on every version.
+PG_CPPFLAGS = -DJACKSYNC_VERSION='"$(EXTVERSION)"' -fvisibility=hidden \
+	-DPGDLLEXPORT='__attribute__((visibility("default")))' \
+	$(shell $(PKG_CONFIG) --cflags libcurl)
+SHLIB_LINK = $(CURL_LIBS)
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+PROVE_FLAGS += -I test/lib
+$(OBJS): $(wildcard src/*.h) $(EXTENSION).control
+sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
+	cat $(SQL_PARTS) > $@
+
+endif

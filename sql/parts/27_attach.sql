@@ -1,0 +1,48 @@
+/*
+ * Binding a table puts the capture triggers on it, unbinding takes them off.
+ * They are made as the owner of the table would make them, but the functions
+ * behind them are nobody's to use: EXECUTE is revoked from PUBLIC.
+ */
+CREATE FUNCTION jacksync.attach_triggers()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, jacksync, pg_temp
+AS $$
+BEGIN
+	IF TG_OP <> 'INSERT' THEN
+		IF TG_OP = 'UPDATE' AND NEW.local_table = OLD.local_table AND
+			NEW.entity_id = OLD.entity_id THEN
+			RETURN NULL;
+		END IF;
+		-- the table may have been dropped
+		IF EXISTS (SELECT FROM pg_class c WHERE c.oid = OLD.local_table) THEN
+			EXECUTE format('DROP TRIGGER IF EXISTS zz_jacksync_capture ON %s', OLD.local_table);
+			EXECUTE format('DROP TRIGGER IF EXISTS zz_jacksync_truncate ON %s', OLD.local_table);
+		END IF;
+	END IF;
+	IF TG_OP = 'DELETE' THEN
+		DELETE FROM jacksync.change WHERE entity_id = OLD.entity_id;
+		DELETE FROM jacksync.intent i USING jacksync.link l
+			WHERE i.record_id = l.record_id AND l.entity_id = OLD.entity_id;
+		DELETE FROM jacksync.link WHERE entity_id = OLD.entity_id;
+		DELETE FROM jacksync.field WHERE entity_id = OLD.entity_id;
+	ELSE
+		EXECUTE format('CREATE TRIGGER zz_jacksync_capture
+			AFTER INSERT OR UPDATE OR DELETE ON %s
+			FOR EACH ROW EXECUTE FUNCTION jacksync.capture(%L)',
+			NEW.local_table, NEW.entity_id);
+		EXECUTE format('CREATE TRIGGER zz_jacksync_truncate
+			BEFORE TRUNCATE ON %s
+			FOR EACH STATEMENT EXECUTE FUNCTION jacksync.refuse_truncate()',
+			NEW.local_table);
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION jacksync.attach_triggers() IS
+'trigger of jacksync.entity: attaches and detaches the capture triggers';
+
+CREATE TRIGGER entity_attach
+	AFTER INSERT OR UPDATE OR DELETE ON jacksync.entity
+	FOR EACH ROW EXECUTE FUNCTION jacksync.attach_triggers();

@@ -1,0 +1,231 @@
+CREATE FUNCTION jacksync.apply(entity text, records jsonb, server name DEFAULT NULL)
+RETURNS jacksync.sync_result
+AS 'MODULE_PATHNAME', 'jacksync_apply'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION jacksync.apply(text, jsonb, name) IS
+'apply a JSON array of records of the PMS, in the transaction of the caller';
+
+CREATE FUNCTION jacksync.preview(entity text, records jsonb, server name DEFAULT NULL)
+RETURNS TABLE (external_id text, field text, base jsonb, local jsonb, pms jsonb,
+	strategy jacksync.strategy, resolved jsonb, outcome text)
+AS 'MODULE_PATHNAME', 'jacksync_preview'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION jacksync.preview(text, jsonb, name) IS
+'what apply() would do with these records; writes nothing';
+
+CREATE PROCEDURE jacksync.sync(entity text DEFAULT NULL, server name DEFAULT NULL,
+	INOUT run_id bigint DEFAULT NULL, INOUT started timestamptz DEFAULT NULL,
+	INOUT completed timestamptz DEFAULT NULL, INOUT success boolean DEFAULT NULL,
+	INOUT records_processed bigint DEFAULT NULL, INOUT created bigint DEFAULT NULL,
+	INOUT updated bigint DEFAULT NULL, INOUT unchanged bigint DEFAULT NULL,
+	INOUT pushed bigint DEFAULT NULL, INOUT conflicts bigint DEFAULT NULL,
+	INOUT errors bigint DEFAULT NULL, INOUT error text DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'jacksync_sync'
+LANGUAGE C;
+COMMENT ON PROCEDURE jacksync.sync(text, name, bigint, timestamptz, timestamptz, boolean,
+	bigint, bigint, bigint, bigint, bigint, bigint, bigint, text) IS
+'one cycle now, pull and push, in this session, committing page by page';
+
+CREATE PROCEDURE jacksync.push(entity text DEFAULT NULL, server name DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'jacksync_push'
+LANGUAGE C;
+COMMENT ON PROCEDURE jacksync.push(text, name) IS
+'send local changes to the PMS now, in this session';
+
+CREATE FUNCTION jacksync.detect_conflict(entity text, pms_record jsonb, server name DEFAULT NULL)
+RETURNS jacksync.conflict_result
+AS 'MODULE_PATHNAME', 'jacksync_detect_conflict'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION jacksync.detect_conflict(text, jsonb, name) IS
+'what changed on either side since the last sync of a record';
+
+CREATE FUNCTION jacksync.changed_fields(current jsonb, snapshot jsonb)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jacksync_changed_fields'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION jacksync.changed_fields(jsonb, jsonb) IS
+'the fields of two objects that differ, as {field: {"from": ..., "to": ...}}';
+
+CREATE FUNCTION jacksync.merge(local jsonb, pms jsonb, base jsonb)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jacksync_merge'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION jacksync.merge(jsonb, jsonb, jsonb) IS
+'three-way merge of JSON values; base is NULL where it is not known';
+
+CREATE FUNCTION jacksync.resolve(strategy jacksync.strategy, local jsonb, pms jsonb, base jsonb,
+	local_updated_at timestamptz DEFAULT NULL, pms_updated_at timestamptz DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jacksync_resolve'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION jacksync.resolve(jacksync.strategy, jsonb, jsonb, jsonb, timestamptz, timestamptz) IS
+'the value that a strategy gives for three values of one field; manual gives the local one where both differ';
+
+CREATE FUNCTION jacksync.resolve_conflict(conflict_id bigint, resolution text, custom_value jsonb DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'jacksync_resolve_conflict'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION jacksync.resolve_conflict(bigint, text, jsonb) IS
+'decide a held conflict: local, pms or custom; the decision is applied, pushed and audited';
+
+CREATE FUNCTION jacksync.start_worker()
+RETURNS integer
+AS 'MODULE_PATHNAME', 'jacksync_start_worker'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION jacksync.start_worker() IS
+'start the background worker of this database without a restart of the server; returns its process id';
+
+CREATE FUNCTION jacksync.wake_worker()
+RETURNS void
+AS 'MODULE_PATHNAME', 'jacksync_wake_worker'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION jacksync.wake_worker() IS
+'wake the background worker when this transaction commits';
+
+CREATE FUNCTION jacksync.library_version()
+RETURNS text
+AS 'MODULE_PATHNAME', 'jacksync_library_version'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION jacksync.library_version() IS
+'version of the loaded library';
+
+CREATE FUNCTION jacksync.protect_audit()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION 'the audit log is append-only'
+		USING ERRCODE = 'insufficient_privilege',
+			HINT = 'Rows older than jacksync.audit_retention are purged by the worker.';
+END
+$$;
+COMMENT ON FUNCTION jacksync.protect_audit() IS
+'trigger: nobody changes or deletes what was audited';
+
+CREATE TRIGGER audit_log_append_only
+	BEFORE UPDATE OR DELETE OR TRUNCATE ON jacksync.audit_log
+	FOR EACH STATEMENT EXECUTE FUNCTION jacksync.protect_audit();
+
+CREATE TRIGGER worker_changed
+	AFTER INSERT OR DELETE ON jacksync.worker
+	FOR EACH STATEMENT EXECUTE FUNCTION jacksync.config_changed();
+
+CREATE FUNCTION jacksync.resolve_conflicts(entity text, field text, resolution text)
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	id	bigint;
+	n	bigint := 0;
+BEGIN
+	IF resolution NOT IN ('local', 'pms') THEN
+		RAISE EXCEPTION 'resolution of many conflicts must be local or pms, not "%"', resolution
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Custom values are given one by one, with jacksync.resolve_conflict().';
+	END IF;
+	FOR id IN
+		SELECT c.conflict_id FROM jacksync.manual_conflict c
+		WHERE c.entity = resolve_conflicts.entity AND c.field = resolve_conflicts.field
+			AND c.status = 'pending'
+		ORDER BY c.conflict_id
+	LOOP
+		-- one of a group may have been decided with another
+		IF EXISTS (SELECT FROM jacksync.manual_conflict c
+				WHERE c.conflict_id = id AND c.status = 'pending') THEN
+			PERFORM jacksync.resolve_conflict(id, resolution);
+			n := n + 1;
+		END IF;
+	END LOOP;
+	RETURN n;
+END
+$$;
+COMMENT ON FUNCTION jacksync.resolve_conflicts(text, text, text) IS
+'decide all held conflicts of a field; returns how many';
+
+CREATE FUNCTION jacksync.sync_now(entity text DEFAULT NULL, server name DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, jacksync, pg_temp
+AS $$
+DECLARE
+	n	bigint;
+BEGIN
+	UPDATE jacksync.stream_state t
+		SET next_due_at = pg_catalog.now(), failure_count = t.failure_count
+		FROM jacksync.stream s
+		WHERE s.stream_id = t.stream_id
+			AND (sync_now.entity IS NULL OR s.entity = sync_now.entity)
+			AND (sync_now.server IS NULL OR s.server = sync_now.server);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	IF n = 0 THEN
+		RAISE EXCEPTION 'there is no stream of entity "%" and server "%"', entity, server
+			USING ERRCODE = 'undefined_object',
+				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
+	END IF;
+	UPDATE jacksync.sync_error e SET next_attempt_at = pg_catalog.now()
+		WHERE e.state IN ('retry', 'waiting')
+			AND (sync_now.entity IS NULL OR e.entity = sync_now.entity)
+			AND (sync_now.server IS NULL OR e.server = sync_now.server);
+	PERFORM jacksync.wake_worker();
+	RETURN n;
+END
+$$;
+COMMENT ON FUNCTION jacksync.sync_now(text, name) IS
+'wake the worker for these streams now, whatever back-off they are in; returns how many';
+
+CREATE FUNCTION jacksync.set_paused(entity text, server name, paused boolean)
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	n	bigint;
+BEGIN
+	UPDATE jacksync.stream_state t SET paused = set_paused.paused
+		FROM jacksync.stream s
+		WHERE s.stream_id = t.stream_id
+			AND (set_paused.entity IS NULL OR s.entity = set_paused.entity)
+			AND (set_paused.server IS NULL OR s.server = set_paused.server);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	IF n = 0 THEN
+		RAISE EXCEPTION 'there is no stream of entity "%" and server "%"', entity, server
+			USING ERRCODE = 'undefined_object',
+				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
+	END IF;
+	INSERT INTO jacksync.audit_log (operation, entity, server, after_state, resolved_by)
+		VALUES ('manual_override', entity, server,
+			pg_catalog.jsonb_build_object('paused', set_paused.paused), session_user);
+	PERFORM jacksync.wake_worker();
+	RETURN n;
+END
+$$;
+COMMENT ON FUNCTION jacksync.set_paused(text, name, boolean) IS
+'what pause() and resume() share';
+
+CREATE FUNCTION jacksync.pause(entity text DEFAULT NULL, server name DEFAULT NULL)
+RETURNS bigint
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path = pg_catalog, jacksync, pg_temp
+AS $$ SELECT jacksync.set_paused(entity, server, true) $$;
+COMMENT ON FUNCTION jacksync.pause(text, name) IS
+'stop polling and pushing; local changes are kept meanwhile';
+
+CREATE FUNCTION jacksync.resume(entity text DEFAULT NULL, server name DEFAULT NULL)
+RETURNS bigint
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path = pg_catalog, jacksync, pg_temp
+AS $$ SELECT jacksync.set_paused(entity, server, false) $$;
+COMMENT ON FUNCTION jacksync.resume(text, name) IS
+'go on after pause()';
+
+CREATE FUNCTION jacksync.adopt()
+RETURNS void
+AS 'MODULE_PATHNAME', 'jacksync_adopt'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION jacksync.adopt() IS
+'this copy of the database is the original from now on, and may talk to the PMS';

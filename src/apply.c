@@ -1,0 +1,648 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.c
+ *	  Bringing one record, or a page of them, in line with the PMS.
+ *
+ * For every record: find its link; stop if nothing can have changed (the
+ * hash gate); lock link and row; establish the facts of every field
+ * (facts.c); let the planner decide (plan.c); write the row; write down what
+ * was decided.  All of a page happens in one transaction, in which also what
+ * could not be applied is stored for a later try.
+ *
+ * The page is tried as a whole in one subtransaction.  Only if something in
+ * it fails is it done again record by record, each in a subtransaction of its
+ * own, so that one bad record never stops its page.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/rls.h"
+
+#include "apply.h"
+#include "compat.h"
+#include "facts.h"
+#include "fold.h"
+#include "jacksync.h"
+#include "secure.h"
+#include "statement.h"
+
+static void learn_fields(JsApply *apply, List *records);
+static bool apply_guarded(JsApply *apply, Jsonb *raw, ErrorData **error);
+static void store_failure(JsApply *apply, Jsonb *raw, ErrorData *error);
+static void store_waiting(JsApply *apply, JsRecord *record,
+						  const char *reason);
+static bool is_stale(JsApply *apply, JsLink *link, JsRecord *record);
+static bool first_sight(JsApply *apply, JsRecord *record,
+						JsApplied *applied);
+static bool insert_row(JsApply *apply, JsRecord *record, JsLink *link,
+					   JsApplied *applied);
+static bool apply_missing_row(JsApply *apply, JsRecord *record,
+							  JsApplied *applied);
+static bool apply_delete(JsApply *apply, JsRecord *record, JsLink *link);
+static void check_policy(JsApply *apply);
+static void audit_record(JsApply *apply, JsLink *link, const char *resolution,
+						 Jsonb *before, Jsonb *after);
+
+/*
+ * Begin to apply records of an entity, from a stream (NULL: none); plain
+ * records use the names of the fields.  Takes up local changes first.  SPI is
+ * connected.  Until js_apply_end() the settings are pinned and the user is
+ * the owner of the extension.
+ */
+void
+js_apply_begin(JsApply *apply, const char *entity, JsStream *stream,
+			   bool plain)
+{
+	static JsStatement errors = {
+		"SELECT EXISTS (SELECT FROM jacksync.sync_error WHERE entity = $1"
+		" AND state IN ('waiting', 'retry', 'dead'))",
+		{TEXTOID}
+	};
+	JsArgs		args = {0};
+	JsSecurity	security;
+
+	apply->entity_name = pstrdup(entity);
+	apply->stream = stream;
+	apply->plain = plain;
+	apply->mcxt = CurrentMemoryContext;
+	apply->entity = js_entity_by_name(entity, false);
+	js_entity_check(apply->entity);
+	check_policy(apply);
+
+	js_fire_deferred();
+	apply->guc_level = js_pin_settings(stream ? stream->datetime_zone : NULL);
+	js_internal_user(&security);
+	apply->saved_user = security;
+
+	js_arg_text(&args, entity);
+	js_run(&errors, &args);
+	apply->open_errors = js_get_bool(0, 1);
+	if (js_fold(apply->entity, js_apply_stream_id(apply)) > 0)
+		apply->entity = js_entity_by_name(entity, false);
+}
+
+/* The end of it. */
+void
+js_apply_end(JsApply *apply)
+{
+	js_internal_end(&apply->saved_user);
+	js_unpin_settings(apply->guc_level);
+}
+
+/*
+ * Row-level security that the owner of the table is subject to would hide
+ * rows from us: refused, as logical replication does.
+ */
+static void
+check_policy(JsApply *apply)
+{
+	if (check_enable_rls(apply->entity->relid, apply->entity->owner,
+						 true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("user \"%s\" cannot synchronize relation with row-level security enabled: \"%s\"",
+						GetUserNameFromId(apply->entity->owner, true),
+						get_rel_name(apply->entity->relid)),
+				 errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+}
+
+/* The number of the stream; 0 for none. */
+int32
+js_apply_stream_id(JsApply *apply)
+{
+	return apply->stream ? apply->stream->stream_id : 0;
+}
+
+/* What journal entries about a link are about. */
+JsSubject
+js_apply_subject(JsApply *apply, JsLink *link)
+{
+	JsSubject	subject = {0};
+
+	subject.entity = apply->entity->name;
+	subject.server = apply->stream ? apply->stream->server : NULL;
+	subject.run_id = apply->run_id;
+	subject.record_id = link->record_id;
+	subject.local_id = link->local_id;
+	subject.external_id = link->external_id;
+	return subject;
+}
+
+/*
+ * Apply a page: a list of Jsonb.  Records that fail are stored; the rest of
+ * the page goes on.  Cancellation, and in a session serialization failures,
+ * are errors of the page.
+ */
+void
+js_apply_page(JsApply *apply, List *records)
+{
+	JsCounts	before = apply->counts;
+	MemoryContext mcxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error = NULL;
+	ListCell   *cell;
+	bool		done = false;
+
+	learn_fields(apply, records);
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(mcxt);
+	PG_TRY();
+	{
+		foreach(cell, records)
+		{
+			JsApplied	applied = {0};
+
+			CHECK_FOR_INTERRUPTS();
+			(void) js_apply_record(apply, lfirst(cell), NULL, &applied);
+		}
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(mcxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(mcxt);
+	CurrentResourceOwner = owner;
+	if (done)
+		return;
+	if (js_must_rethrow(error->sqlerrcode, apply->rethrow))
+		ReThrowError(error);
+
+	apply->counts = before;
+	apply->previews = NIL;
+	foreach(cell, records)
+	{
+		Jsonb	   *raw = lfirst(cell);
+
+		CHECK_FOR_INTERRUPTS();
+		if (apply_guarded(apply, raw, &error))
+			continue;
+		if (js_must_rethrow(error->sqlerrcode, apply->rethrow))
+			ReThrowError(error);
+		store_failure(apply, raw, error);
+	}
+}
+
+/* Errors that are not the record's fault, but the end of the work. */
+bool
+js_must_rethrow(int sqlstate, bool serialization)
+{
+	if (sqlstate == ERRCODE_QUERY_CANCELED ||
+		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_OPERATOR_INTERVENTION ||
+		sqlstate == ERRCODE_JS_CONFIG)
+		return true;
+	return serialization &&
+		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TRANSACTION_ROLLBACK;
+}
+
+/* Make fields of members that columns are there for. */
+static void
+learn_fields(JsApply *apply, List *records)
+{
+	bool		learned = false;
+	ListCell   *cell;
+
+	foreach(cell, records)
+		if (js_record_learn(apply->entity, apply->stream, lfirst(cell)))
+			learned = true;
+	if (learned)
+	{
+		apply->entity = js_entity_by_name(apply->entity_name, false);
+		js_entity_check(apply->entity);
+	}
+}
+
+/* Apply one record in a subtransaction of its own. */
+static bool
+apply_guarded(JsApply *apply, Jsonb *raw, ErrorData **error)
+{
+	JsCounts	before = apply->counts;
+	MemoryContext mcxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool success = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(mcxt);
+	PG_TRY();
+	{
+		JsApplied	applied = {0};
+
+		(void) js_apply_record(apply, raw, NULL, &applied);
+		ReleaseCurrentSubTransaction();
+		success = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(mcxt);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(mcxt);
+	CurrentResourceOwner = owner;
+	if (!success)
+		apply->counts = before;
+	return success;
+}
+
+/* Store a record that failed, with its error. */
+static void
+store_failure(JsApply *apply, Jsonb *raw, ErrorData *error)
+{
+	static JsStatement mark = {
+		"UPDATE jacksync.link SET failed = true, hash = NULL"
+		" WHERE entity_id = $1 AND external_id = $2 AND stream_id = $3",
+		{INT4OID, TEXTOID, INT4OID}
+	};
+	JsLink		link = {0};
+	JsSubject	subject;
+	JsFailure	failure = {0};
+	JsArgs		args = {0};
+
+	link.external_id = js_record_id(apply->stream, apply->plain, raw);
+	subject = js_apply_subject(apply, &link);
+	failure.direction = "pull";
+	failure.sqlstate = unpack_sql_state(error->sqlerrcode);
+	failure.error = error->message;
+	failure.payload = raw;
+	failure.tick = apply->tick;
+	failure.dead = link.external_id == NULL;
+	js_failure_record(&subject, &failure);
+	apply->open_errors = true;
+	apply->counts.processed++;
+	apply->counts.errors++;
+
+	if (link.external_id == NULL)
+		return;
+	js_arg(&args, Int32GetDatum(apply->entity->entity_id));
+	js_arg_text(&args, link.external_id);
+	js_arg(&args, Int32GetDatum(js_apply_stream_id(apply)));
+	js_run(&mark, &args);
+}
+
+/* Store a record that cannot be applied now, though nothing is wrong. */
+static void
+store_waiting(JsApply *apply, JsRecord *record, const char *reason)
+{
+	JsLink		link = {0};
+	JsSubject	subject;
+	JsFailure	failure = {0};
+
+	link.external_id = record->external_id;
+	subject = js_apply_subject(apply, &link);
+	failure.direction = "pull";
+	failure.sqlstate = unpack_sql_state(ERRCODE_LOCK_NOT_AVAILABLE);
+	failure.error = reason;
+	failure.payload = record->raw;
+	failure.waiting = true;
+	failure.tick = apply->tick;
+	js_failure_record(&subject, &failure);
+	apply->open_errors = true;
+}
+
+/*
+ * Apply one record.  version is its ETag, if it came with one.  Returns false
+ * if it was stored for a later try.  Errors are those of casts, constraints
+ * and users' triggers.
+ */
+bool
+js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
+				JsApplied *applied)
+{
+	JsEntity   *entity = apply->entity;
+	JsRecord   *record = js_record_read(entity, apply->stream, apply->plain,
+										raw);
+	JsLink	   *link = js_link_by_external(entity->entity_id,
+										   js_apply_stream_id(apply),
+										   record->external_id);
+	JsSubject	subject;
+
+	apply->counts.processed++;
+	record->version = version ? pstrdup(version) : NULL;
+	if (link == NULL)
+		return first_sight(apply, record, applied);
+
+	applied->link = link;
+	if (link->hash_known && link->hash == (int64) record->hash &&
+		!link->dirty && !link->failed && version == NULL &&
+		!apply->previewing)
+	{
+		apply->counts.unchanged++;
+		return true;
+	}
+
+	link = applied->link = js_link_lock(link->record_id, apply->skip_locked);
+	if (link == NULL)
+	{
+		store_waiting(apply, record, "another session works on the record");
+		return false;
+	}
+	if (link->intent_id != 0)
+	{
+		/* R1: else our own push would come back as somebody's change */
+		store_waiting(apply, record, "a push of the record is open");
+		return false;
+	}
+	if (is_stale(apply, link, record))
+	{
+		apply->counts.unchanged++;
+		return true;
+	}
+	if (record->deleted)
+		return apply_delete(apply, record, link);
+
+	if (link->local_id != NULL)
+	{
+		JsSecurity	security;
+		JsRowState	state;
+
+		js_owner_begin(&security, entity->owner);
+		state = js_row_lock(entity, link->local_id, apply->skip_locked,
+							&applied->row);
+		js_owner_end(&security);
+		if (state == JS_ROW_LOCKED)
+		{
+			store_waiting(apply, record, "another session holds the row");
+			return false;
+		}
+		applied->row_found = state == JS_ROW_FOUND;
+	}
+	if (!applied->row_found)
+		return apply_missing_row(apply, record, applied);
+
+	link->state = JS_LINKED;
+	js_facts_apply(apply, record, applied);
+	if (link->failed || apply->open_errors)
+	{
+		subject = js_apply_subject(apply, link);
+		js_failure_resolved(&subject, "pull");
+	}
+	return true;
+}
+
+/*
+ * Is what we were given older than what we know?  A page that was requested
+ * before our last push was recorded shows the value from before that push
+ * (R2); a version older than the one applied is a late delivery.  A time in
+ * the future is not trusted to make anything look old.
+ */
+static bool
+is_stale(JsApply *apply, JsLink *link, JsRecord *record)
+{
+	if (apply->tick != 0 && link->finalized_tick > apply->tick)
+	{
+		link->must_pull = true;
+		link->hash_known = false;
+		js_link_update(link);
+		return true;
+	}
+	return record->time_known && link->pms_time_known &&
+		record->time < link->pms_updated_at &&
+		link->pms_updated_at <= GetCurrentTimestamp() + USECS_PER_MINUTE;
+}
+
+/* A record without a link: adopt the row that has its id, or insert one. */
+static bool
+first_sight(JsApply *apply, JsRecord *record, JsApplied *applied)
+{
+	JsEntity   *entity = apply->entity;
+	JsLink	   *link;
+	JsSecurity	security;
+	JsRowState	state;
+
+	if (record->deleted)
+	{
+		apply->counts.unchanged++;
+		return true;
+	}
+
+	js_owner_begin(&security, entity->owner);
+	state = js_row_lock_external(entity, record->external_id,
+								 apply->stream ? apply->stream->property_value : NULL,
+								 apply->skip_locked, &applied->row);
+	js_owner_end(&security);
+	if (state == JS_ROW_LOCKED)
+	{
+		store_waiting(apply, record, "another session holds the row");
+		return false;
+	}
+	if (state == JS_ROW_AMBIGUOUS)
+		ereport(ERROR,
+				(errcode(ERRCODE_CARDINALITY_VIOLATION),
+				 errmsg("more than one row of \"%s\" has the external id \"%s\"",
+						entity->name, record->external_id),
+				 errhint("Give column \"%s\" a unique index.",
+						 entity->external.name)));
+
+	applied->row_found = state == JS_ROW_FOUND;
+	link = applied->row_found ?
+		js_link_by_local(entity->entity_id, applied->row.local_id) : NULL;
+	if (link != NULL)
+	{
+		/* a row of ours that got its id meanwhile; never another record's */
+		if (link->external_id != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNIQUE_VIOLATION),
+					 errmsg("row %s of \"%s\" is linked to record \"%s\" already",
+							applied->row.local_id, entity->name,
+							link->external_id)));
+		link = js_link_lock(link->record_id, apply->skip_locked);
+		if (link == NULL || link->intent_id != 0)
+		{
+			store_waiting(apply, record, "a push of the record is open");
+			return false;
+		}
+	}
+	else
+	{
+		link = palloc0(sizeof(JsLink));
+		link->entity_id = entity->entity_id;
+		link->stream_id = js_apply_stream_id(apply);
+	}
+	link->state = JS_LINKED;
+	link->external_id = record->external_id;
+	applied->link = link;
+
+	if (!applied->row_found)
+		return insert_row(apply, record, link, applied);
+	link->local_id = applied->row.local_id;
+	js_facts_apply(apply, record, applied);
+	return true;
+}
+
+/* Insert the row of a record, with all values that the PMS has. */
+static bool
+insert_row(JsApply *apply, JsRecord *record, JsLink *link, JsApplied *applied)
+{
+	JsEntity   *entity = apply->entity;
+	bool	   *write = palloc0(sizeof(bool) * Max(entity->nfields, 1));
+	JsValue    *values = palloc0(sizeof(JsValue) * Max(entity->nfields, 1));
+	JsSecurity	security;
+	bool		inserted;
+
+	js_owner_begin(&security, entity->owner);
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		if (record->fields[i] == NULL)
+			continue;
+		values[i] = js_value_from_json(&entity->fields[i].column,
+									   record->fields[i]);
+		write[i] = true;
+	}
+	inserted = js_row_insert(entity, record->external_id,
+							 apply->stream ? apply->stream->property_value : NULL,
+							 write, values, &applied->row);
+	js_owner_end(&security);
+	if (!inserted)
+		ereport(ERROR,
+				(errcode(ERRCODE_JS_BAD_RECORD),
+				 errmsg("a trigger of table \"%s\" suppressed the insert of record \"%s\"",
+						get_rel_name(entity->relid), record->external_id)));
+
+	applied->row_found = true;
+	link->local_id = applied->row.local_id;
+	js_facts_inserted(apply, record, applied, values);
+	apply->counts.created++;
+	if (apply->open_errors)
+	{
+		JsSubject	subject = js_apply_subject(apply, link);
+
+		js_failure_resolved(&subject, "pull");
+	}
+	return true;
+}
+
+/*
+ * The row of a record is gone: somebody deleted it here.  By policy it comes
+ * back, or stays away (with the delete still to be told to the PMS, or not).
+ */
+static bool
+apply_missing_row(JsApply *apply, JsRecord *record, JsApplied *applied)
+{
+	JsEntity   *entity = apply->entity;
+	JsLink	   *link = applied->link;
+
+	if (link->state == JS_TOMBSTONE || entity->on_local_delete == JS_DELETE_RESTORE)
+	{
+		link->state = JS_LINKED;
+		link->local_times = NULL;
+		link->dirty = link->waiting = false;
+		insert_row(apply, record, link, applied);
+		audit_record(apply, link, "pms", NULL, link->snapshot);
+		return true;
+	}
+	link->state = JS_DELETED_HERE;
+	link->waiting = entity->on_local_delete == JS_DELETE_PUSH;
+	link->dirty = link->waiting;
+	link->hash = (int64) record->hash;
+	link->hash_known = !link->dirty;
+	js_link_update(link);
+	apply->counts.unchanged++;
+	return true;
+}
+
+/* The PMS says that a record is deleted. */
+static bool
+apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
+{
+	JsEntity   *entity = apply->entity;
+	JsSecurity	security;
+	JsRow		row;
+	JsRowState	state = JS_ROW_MISSING;
+	bool		deleted = false;
+
+	if (link->state == JS_TOMBSTONE)
+	{
+		apply->counts.unchanged++;
+		return true;
+	}
+	if (link->local_id != NULL && entity->on_pms_delete == JS_DELETE_DELETE)
+	{
+		js_owner_begin(&security, entity->owner);
+		state = js_row_lock(entity, link->local_id, apply->skip_locked, &row);
+		if (state == JS_ROW_FOUND)
+			deleted = js_row_delete(entity, &row);
+		js_owner_end(&security);
+		if (state == JS_ROW_LOCKED)
+		{
+			store_waiting(apply, record, "another session holds the row");
+			return false;
+		}
+	}
+	if (deleted)
+		link->local_id = NULL;
+	link->state = JS_TOMBSTONE;
+	link->dirty = link->waiting = false;
+	link->pms_time_known = record->time_known;
+	link->pms_updated_at = record->time;
+	link->hash = (int64) record->hash;
+	link->hash_known = true;
+	js_link_update(link);
+	audit_record(apply, link, deleted ? "deleted" : "kept", link->snapshot,
+				 NULL);
+	apply->counts.updated++;
+	return true;
+}
+
+/* Audit a decision about a record as a whole. */
+static void
+audit_record(JsApply *apply, JsLink *link, const char *resolution,
+			 Jsonb *before, Jsonb *after)
+{
+	JsSubject	subject = js_apply_subject(apply, link);
+	JsAudit		audit = {0};
+
+	audit.operation = "sync";
+	audit.before = before;
+	audit.after = after;
+	audit.resolution = resolution;
+	js_audit(&subject, &audit);
+}
+
+/*
+ * Decide a record whose row was changed here, with the PMS as it was last
+ * seen: undo what is to be undone, find what is to be pushed.  Returns false
+ * if the record or its row is held by somebody else.
+ */
+bool
+js_apply_settle(JsApply *apply, int64 record_id, JsApplied *applied)
+{
+	JsEntity   *entity = apply->entity;
+	JsLink	   *link = js_link_lock(record_id, apply->skip_locked);
+	JsSecurity	security;
+	JsRowState	state;
+
+	if (link == NULL)
+		return false;
+	applied->link = link;
+	if (link->intent_id != 0 || link->local_id == NULL ||
+		(link->state != JS_LINKED && link->state != JS_NEW_HERE))
+		return true;
+	js_owner_begin(&security, entity->owner);
+	state = js_row_lock(entity, link->local_id, apply->skip_locked,
+						&applied->row);
+	js_owner_end(&security);
+	if (state == JS_ROW_LOCKED)
+		return false;
+	applied->row_found = state == JS_ROW_FOUND;
+	if (applied->row_found)
+		js_facts_apply(apply, NULL, applied);
+	return true;
+}

@@ -1,0 +1,73 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.h
+ *	  Bringing one record, or a page of them, in line with the PMS.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_APPLY_H
+#define JS_APPLY_H
+
+#include "nodes/pg_list.h"
+
+#include "journal.h"
+#include "link.h"
+#include "record.h"
+#include "row.h"
+#include "secure.h"
+
+/* What preview() shows of one field. */
+typedef struct JsPreview
+{
+	char	   *external_id;
+	char	   *field;
+	Jsonb	   *base;
+	Jsonb	   *local;
+	Jsonb	   *pms;
+	Jsonb	   *resolved;
+	const char *strategy;
+	const char *outcome;
+} JsPreview;
+
+/* One application of records: from one stream, or plain. */
+typedef struct JsApply
+{
+	char	   *entity_name;
+	JsEntity   *entity;
+	JsStream   *stream;			/* NULL: none */
+	bool		plain;			/* records have plain field names */
+	bool		skip_locked;	/* never wait for a user's lock */
+	bool		rethrow;		/* serialization failures end it all */
+	int64		run_id;
+	int64		tick;			/* when the page was requested; 0: just now */
+	bool		open_errors;	/* there are rows in sync_error */
+	JsCounts	counts;
+	bool		previewing;
+	List	   *previews;		/* JsPreview */
+	MemoryContext mcxt;			/* for what outlives a record */
+	int			guc_level;
+	JsSecurity	saved_user;
+} JsApply;
+
+/* What became of one record. */
+typedef struct JsApplied
+{
+	JsLink	   *link;
+	JsRow		row;
+	bool		row_found;
+	Jsonb	   *pending;		/* fields whose values are to be pushed */
+} JsApplied;
+
+extern void js_apply_begin(JsApply *apply, const char *entity,
+						   JsStream *stream, bool plain);
+extern void js_apply_end(JsApply *apply);
+extern void js_apply_page(JsApply *apply, List *records);
+extern bool js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
+							JsApplied *applied);
+extern bool js_apply_settle(JsApply *apply, int64 record_id,
+							JsApplied *applied);
+extern bool js_must_rethrow(int sqlstate, bool serialization);
+extern JsSubject js_apply_subject(JsApply *apply, JsLink *link);
+extern int32 js_apply_stream_id(JsApply *apply);
+
+#endif							/* JS_APPLY_H */

@@ -1,0 +1,268 @@
+/*-------------------------------------------------------------------------
+ *
+ * capture.c
+ *	  The row trigger that captures local changes.
+ *
+ * It runs in the transaction of whoever writes, and does as little as can
+ * be: compare the synchronised columns, append one row to jacksync.change,
+ * ask for a wake-up at commit.  The row goes in by heap_insert(), without
+ * executor and without a look at privileges, so that every role that may
+ * write the table may do so without grants on jacksync.  Nothing here waits
+ * for anybody.
+ *
+ * What apply() writes is not captured (js_row_being_written); what users'
+ * triggers do meanwhile is.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "executor/tuptable.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "config.h"
+#include "jacksync.h"
+#include "row.h"
+#include "wake.h"
+
+JS_FUNCTION(jacksync_capture);
+JS_FUNCTION(jacksync_refuse_truncate);
+
+/* Columns of jacksync.change. */
+enum
+{
+	CHANGE_ID,
+	CHANGE_AT,
+	CHANGE_ENTITY,
+	CHANGE_OP,
+	CHANGE_WAITING,
+	CHANGE_LOCAL_ID,
+	CHANGE_OLD_LOCAL_ID,
+	CHANGE_COLUMNS,
+	CHANGE_NATTS
+};
+
+static Bitmapset *changed_columns(JsEntity *entity, TriggerData *trigger);
+static void check_local_edit(JsEntity *entity, Bitmapset *changed);
+static char *key_of(JsEntity *entity, TriggerData *trigger,
+					TupleTableSlot *slot);
+static AttrNumber attnum_in(JsEntity *entity, TriggerData *trigger,
+							const JsColumn *column);
+static void log_change(JsEntity *entity, char op, bool waiting,
+					   const char *local_id, const char *old_local_id,
+					   Bitmapset *columns);
+static Datum column_array(Bitmapset *columns);
+
+/*
+ * capture(entity_id) trigger, AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW.
+ */
+Datum
+jacksync_capture(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	JsEntity   *entity;
+	Bitmapset  *changed = NULL;
+	char	   *key;
+	char	   *old_key = NULL;
+	char		op;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		trigger->tg_trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("capture() must be fired by the triggers that jacksync made")));
+
+	entity = js_entity_by_id(pg_strtoint32(trigger->tg_trigger->tgargs[0]));
+	if (entity == NULL || entity->nkeys == 0 ||
+		js_row_being_written(entity->relid))
+		return PointerGetDatum(NULL);
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		op = 'u';
+		changed = changed_columns(entity, trigger);
+		key = key_of(entity, trigger, trigger->tg_newslot);
+		old_key = key_of(entity, trigger, trigger->tg_trigslot);
+		if (strcmp(key, old_key) == 0)
+			old_key = NULL;
+		if (bms_is_empty(changed) && old_key == NULL)
+			return PointerGetDatum(NULL);
+		if (!js_row_write_active())
+			check_local_edit(entity, changed);
+	}
+	else
+	{
+		op = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? 'i' : 'd';
+		key = key_of(entity, trigger, trigger->tg_trigslot);
+	}
+
+	log_change(entity, op, op != 'u' || bms_overlap(changed, entity->waiting),
+			   key, old_key, changed);
+	js_wake_at_commit();
+	return PointerGetDatum(NULL);
+}
+
+/* refuse_truncate() trigger, BEFORE TRUNCATE. */
+Datum
+jacksync_refuse_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("refuse_truncate() must be called as a trigger")));
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot truncate table \"%s\" because it is synchronized by jacksync",
+					RelationGetRelationName(trigger->tg_relation)),
+			 errhint("Use DELETE, or unbind the table first: DELETE FROM jacksync.entity.")));
+	return PointerGetDatum(NULL);
+}
+
+/* Which synchronised columns did an UPDATE change? */
+static Bitmapset *
+changed_columns(JsEntity *entity, TriggerData *trigger)
+{
+	Bitmapset  *changed = NULL;
+
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		JsColumn   *column = &entity->fields[i].column;
+		AttrNumber	attnum = attnum_in(entity, trigger, column);
+		bool		old_null;
+		bool		new_null;
+		Datum		old_value;
+		Datum		new_value;
+
+		old_value = slot_getattr(trigger->tg_trigslot, attnum, &old_null);
+		new_value = slot_getattr(trigger->tg_newslot, attnum, &new_null);
+		if (old_null && new_null)
+			continue;
+		if (old_null != new_null ||
+			!datum_image_eq(old_value, new_value, column->byval, column->len))
+			changed = bms_add_member(changed, column->attnum);
+	}
+	return changed;
+}
+
+/*
+ * A local edit of a field that the PMS owns: allowed, warned about, or
+ * refused, as the entity says.
+ */
+static void
+check_local_edit(JsEntity *entity, Bitmapset *changed)
+{
+	if (entity->on_local_edit != JS_EDIT_REJECT &&
+		entity->on_local_edit != JS_EDIT_WARN)
+		return;
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		JsField    *field = &entity->fields[i];
+
+		if (field->strategy != JS_PMS_WINS ||
+			!bms_is_member(field->column.attnum, changed))
+			continue;
+		if (entity->on_local_edit == JS_EDIT_REJECT)
+			ereport(ERROR,
+					(errcode(ERRCODE_JS_LOCAL_EDIT),
+					 errmsg("column \"%s\" of \"%s\" is owned by the PMS",
+							field->column.name, entity->name),
+					 errhint("Change it in the PMS, or change its rule in jacksync.authority.")));
+		ereport(WARNING,
+				(errcode(ERRCODE_JS_LOCAL_EDIT),
+				 errmsg("column \"%s\" of \"%s\" is owned by the PMS",
+						field->column.name, entity->name),
+				 errdetail("The change will be undone at the next synchronization.")));
+	}
+}
+
+/* The primary key of a row as text. */
+static char *
+key_of(JsEntity *entity, TriggerData *trigger, TupleTableSlot *slot)
+{
+	JsValue    *keys = palloc(sizeof(JsValue) * entity->nkeys);
+
+	for (int i = 0; i < entity->nkeys; i++)
+		keys[i].value = slot_getattr(slot,
+									 attnum_in(entity, trigger,
+											   &entity->keys[i]),
+									 &keys[i].isnull);
+	return js_row_id_from_values(entity, keys);
+}
+
+/* The number of a column in the table that fired: perhaps a partition. */
+static AttrNumber
+attnum_in(JsEntity *entity, TriggerData *trigger, const JsColumn *column)
+{
+	Oid			relid = RelationGetRelid(trigger->tg_relation);
+
+	if (relid == entity->relid)
+		return column->attnum;
+	return get_attnum(relid, column->name);
+}
+
+/* Append a row to jacksync.change. */
+static void
+log_change(JsEntity *entity, char op, bool waiting, const char *local_id,
+		   const char *old_local_id, Bitmapset *columns)
+{
+	Oid			schema = get_namespace_oid("jacksync", false);
+	Relation	rel = table_open(get_relname_relid("change", schema),
+								 RowExclusiveLock);
+	Datum		values[CHANGE_NATTS];
+	bool		nulls[CHANGE_NATTS] = {0};
+	HeapTuple	tuple;
+
+	values[CHANGE_ID] =
+		Int64GetDatum(nextval_internal(get_relname_relid("change_seq", schema),
+									   false));
+	values[CHANGE_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[CHANGE_ENTITY] = Int32GetDatum(entity->entity_id);
+	values[CHANGE_OP] = CharGetDatum(op);
+	values[CHANGE_WAITING] = BoolGetDatum(waiting);
+	values[CHANGE_LOCAL_ID] = CStringGetTextDatum(local_id);
+	if (old_local_id != NULL)
+		values[CHANGE_OLD_LOCAL_ID] = CStringGetTextDatum(old_local_id);
+	else
+		nulls[CHANGE_OLD_LOCAL_ID] = true;
+	if (!bms_is_empty(columns))
+		values[CHANGE_COLUMNS] = column_array(columns);
+	else
+		nulls[CHANGE_COLUMNS] = true;
+
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	simple_heap_insert(rel, tuple);
+	heap_freetuple(tuple);
+	table_close(rel, RowExclusiveLock);
+}
+
+/* Attribute numbers as int2[]. */
+static Datum
+column_array(Bitmapset *columns)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * bms_num_members(columns));
+	int			n = 0;
+	int			attnum = -1;
+
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+		elements[n++] = Int16GetDatum(attnum);
+	return PointerGetDatum(construct_array(elements, n, INT2OID, 2, true,
+										   TYPALIGN_SHORT));
+}

@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Every difference between server and libcurl versions, in one place.
+ *
+ * Include after postgres.h.  Nothing here gives a name of the server another
+ * meaning; names that an old version lacks are supplied.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_COMPAT_H
+#define JS_COMPAT_H
+
+#include "fmgr.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#include "utils/resowner.h"
+#include "utils/wait_event.h"
+#endif
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+
+#if PG_VERSION_NUM < 150000
+#error "jacksync needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define JS_MODULE_MAGIC(n, v)	PG_MODULE_MAGIC_EXT(.name = n, .version = v)
+#else
+#define JS_MODULE_MAGIC(n, v)	PG_MODULE_MAGIC
+#define pg_noreturn				pg_attribute_noreturn()
+#endif
+
+/* The wait event that pg_stat_activity shows; a name of our own since 17. */
+#if PG_VERSION_NUM >= 170000
+#define js_wait_event_new(name) WaitEventExtensionNew(name)
+#else
+#define js_wait_event_new(name) PG_WAIT_EXTENSION
+#endif
+
+/* A wait event set that lives until it is freed. */
+#if PG_VERSION_NUM >= 170000
+#define js_create_wait_event_set(n) CreateWaitEventSet((ResourceOwner) NULL, n)
+#else
+#define js_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, n)
+#endif
+
+/*
+ * SQL-callable functions are the only symbols that leave the library: it is
+ * compiled with hidden visibility.  (Before 16 PG_FUNCTION_INFO_V1 declares
+ * the function without PGDLLEXPORT.)
+ */
+#define JS_FUNCTION(name) \
+	PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
+	PG_FUNCTION_INFO_V1(name)
+
+#endif							/* JS_COMPAT_H */

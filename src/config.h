@@ -1,0 +1,73 @@
+/*-------------------------------------------------------------------------
+ *
+ * config.h
+ *	  The configuration tables as structs, kept until they change.
+ *
+ * A pointer is good until the end of the transaction in which it was got.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_CONFIG_H
+#define JS_CONFIG_H
+
+#include "nodes/bitmapset.h"
+
+#include "value.h"
+
+typedef enum JsDeletePolicy
+{
+	JS_DELETE_KEEP,				/* on_pms_delete */
+	JS_DELETE_DELETE,
+	JS_DELETE_MARK,
+	JS_DELETE_RESTORE,			/* on_local_delete */
+	JS_DELETE_PUSH,
+	JS_DELETE_IGNORE
+} JsDeletePolicy;
+
+/* A field of an entity: its column and its rule. */
+typedef struct JsField
+{
+	char	   *name;
+	JsColumn	column;
+	JsStrategy	strategy;
+	bool		push;
+	bool		unless_blank;
+	int			group;			/* -1: none */
+	char	   *group_name;
+} JsField;
+
+typedef struct JsEntity
+{
+	int32		entity_id;
+	char	   *name;
+	Oid			relid;
+	Oid			owner;
+	bool		partitioned;
+	bool		enabled;
+	JsLocalEdit on_local_edit;
+	JsDeletePolicy on_pms_delete;
+	JsDeletePolicy on_local_delete;
+	int			nkeys;
+	JsColumn   *keys;			/* of the primary key */
+	JsColumn	external;		/* the external id */
+	JsColumn   *property;		/* NULL: none */
+	int			nfields;
+	JsField    *fields;
+	Bitmapset  *synced;			/* attribute numbers of fields */
+	Bitmapset  *waiting;		/* of those whose change is pushed or undone */
+	JsField		wildcard;		/* rule of fields without one */
+	uint64		seed;			/* of the hash gate: depends on all of this */
+	char	   *problem;		/* why it can't be synchronised now, or NULL */
+	MemoryContext mcxt;
+} JsEntity;
+
+extern void js_config_init(void);
+extern JsEntity *js_entity_by_name(const char *name, bool missing_ok);
+extern JsEntity *js_entity_by_id(int32 entity_id);
+extern JsField *js_entity_field(JsEntity *entity, const char *field);
+extern AttrNumber js_entity_column_for(JsEntity *entity, const char *key);
+extern void js_entity_learn_field(JsEntity *entity, const char *field);
+extern void js_config_read_worker(void);
+extern void js_entity_check(JsEntity *entity);
+
+#endif							/* JS_CONFIG_H */

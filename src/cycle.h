@@ -1,0 +1,81 @@
+/*-------------------------------------------------------------------------
+ *
+ * cycle.h
+ *	  One cycle of one stream: resolve, pull, push.
+ *
+ * A cycle is a state machine between HTTP answers, so that the worker can run
+ * many at once; a session runs one.  No transaction is open while it waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_CYCLE_H
+#define JS_CYCLE_H
+
+#include "http.h"
+#include "journal.h"
+#include "push.h"
+#include "server.h"
+#include "stream.h"
+#include "walk.h"
+
+typedef struct JsCycle JsCycle;
+
+typedef void (*JsResume) (JsCycle *cycle, JsHttpResponse *response);
+
+struct JsCycle
+{
+	MemoryContext mcxt;			/* of the cycle */
+	MemoryContext step;			/* reset before every step */
+	int32		stream_id;
+	bool		push_only;
+	bool		narrate;		/* NOTICEs of progress, in a session */
+	JsStream   *stream;
+	JsServer   *server;
+	int64		run_id;			/* 0: none yet */
+	JsCounts	counts;
+	TimestampTz started;
+
+	/* the request under way */
+	JsHttpCall *call;			/* NULL: none */
+	JsHttpRequest request;		/* kept, to be sent again after a token */
+	JsResume	resume;
+	bool		fetching_token;
+	bool		token_renewed;
+	TimestampTz not_before;		/* rate limit: send then; 0: now */
+	int64		tick;			/* when the request was made */
+
+	/* pull */
+	JsWalk	   *walk;
+
+	/* push */
+	List	   *unknown;		/* JsIntent */
+	int64		last_record;
+	JsIntent   *intent;
+	int64		reading_record; /* read before write */
+	char	   *reading_id;
+
+	bool		done;
+	bool		pull_complete;
+	char	   *error;			/* NULL: all went well */
+	int			retry_after_ms; /* what the PMS asked for; 0: nothing */
+};
+
+extern JsCycle *js_cycle_start(MemoryContext parent, int32 stream_id,
+							   bool push_only, bool narrate);
+extern bool js_cycle_ready(JsCycle *cycle);
+extern TimestampTz js_cycle_due(JsCycle *cycle);
+extern void js_cycle_step(JsCycle *cycle);
+extern void js_cycle_fail(JsCycle *cycle, const char *error);
+extern void js_cycle_free(JsCycle *cycle);
+
+/* between cycle.c, pull.c and outbound.c */
+extern void js_cycle_send(JsCycle *cycle, JsHttpRequest *request,
+						  JsResume resume);
+extern char *js_cycle_problem(JsCycle *cycle, JsHttpResponse *response);
+extern JsVars *js_cycle_vars(JsCycle *cycle);
+extern void js_cycle_end(JsCycle *cycle);
+extern void js_pull_start(JsCycle *cycle);
+extern void js_outbound_resolve(JsCycle *cycle);
+extern void js_outbound_start(JsCycle *cycle);
+
+#endif							/* JS_CYCLE_H */

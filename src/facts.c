@@ -1,0 +1,555 @@
+/*-------------------------------------------------------------------------
+ *
+ * facts.c
+ *	  From three values of every field to facts, and from decisions to rows.
+ *
+ * There are two bases.  The snapshot is what the PMS said; local_base is what
+ * the row held after the cast and after users' triggers, kept only where that
+ * is another value.  A side has changed if it differs from its own base.  So
+ * a trigger that writes capitals, or a numeric(10,2), never looks like a
+ * local change.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "facts.h"
+#include "jacksync.h"
+#include "merge.h"
+#include "plan.h"
+#include "secure.h"
+
+/* The values of one field on their way through a decision. */
+typedef struct FieldState
+{
+	Jsonb	   *base_json;		/* NULL: unknown */
+	Jsonb	   *pms_json;		/* NULL: the record does not have it */
+	JsValue		base;			/* cast of base_json */
+	JsValue		local_base;		/* what the row held at the last sync */
+	JsValue		pms;			/* cast of pms_json, else base */
+	JsValue		local;			/* the row's value before */
+	JsValue		result;			/* what the row is to hold */
+	bool		write;
+} FieldState;
+
+static FieldState *gather(JsEntity *entity, JsRecord *record, JsLink *link,
+						  JsRow *row, JsFieldFacts *facts);
+static void gather_field(JsField *field, JsRecord *record, JsLink *link,
+						 FieldState *state, JsFieldFacts *facts);
+static void mark_held(JsEntity *entity, JsLink *link, JsFieldFacts *facts);
+static void carry_out(JsApply *apply, FieldState *states,
+					  JsFieldFacts *facts, JsDecision *decisions,
+					  JsRecordFacts *record_facts);
+static void write_row(JsApply *apply, JsApplied *applied, FieldState *states,
+					  JsRow *after);
+static void note_decisions(JsApply *apply, JsApplied *applied,
+						   FieldState *states, JsDecision *decisions,
+						   JsRow *after);
+static void note_field(JsApply *apply, JsLink *link, JsField *field,
+					   FieldState *state, JsDecision *decision,
+					   JsValue after);
+static void update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
+						 FieldState *states, JsDecision *decisions,
+						 JsRow *after);
+static void preview_fields(JsApply *apply, JsLink *link, FieldState *states,
+						   JsDecision *decisions);
+static bool object_is_empty(Jsonb *object);
+static const char *outcome_of(JsDecision *decision);
+
+/*
+ * Decide all fields of a record whose link and row are locked, and carry it
+ * out.  record is NULL to decide local changes alone, with the PMS as it was
+ * last seen.  applied->pending gets the values that are to be pushed.
+ */
+void
+js_facts_apply(JsApply *apply, JsRecord *record, JsApplied *applied)
+{
+	JsEntity   *entity = apply->entity;
+	JsLink	   *link = applied->link;
+	int			n = Max(entity->nfields, 1);
+	JsFieldFacts *facts = palloc0(sizeof(JsFieldFacts) * n);
+	JsDecision *decisions = palloc0(sizeof(JsDecision) * n);
+	JsRecordFacts record_facts = {0};
+	FieldState *states;
+	JsRow		after;
+	JsSecurity	security;
+	bool		both_changed = false;
+
+	if (link->conflict)
+		mark_held(entity, link, facts);
+	js_owner_begin(&security, entity->owner);
+	states = gather(entity, record, link, &applied->row, facts);
+
+	record_facts.on_local_edit = entity->on_local_edit;
+	if (record != NULL && record->time_known)
+	{
+		record_facts.pms_time_known = true;
+		record_facts.pms_time = record->time -
+			(apply->stream ? apply->stream->skew : 0);
+	}
+	js_plan_record(&record_facts, facts, entity->nfields, decisions);
+	carry_out(apply, states, facts, decisions, &record_facts);
+	write_row(apply, applied, states, &after);
+	js_owner_end(&security);
+
+	if (record != NULL)
+	{
+		bool		written = false;
+
+		for (int i = 0; i < entity->nfields; i++)
+		{
+			written = written || states[i].write;
+			both_changed = both_changed || decisions[i].both_changed;
+		}
+		if (written)
+			apply->counts.updated++;
+		else
+			apply->counts.unchanged++;
+		if (both_changed)
+			apply->counts.conflicts++;
+	}
+	update_bases(apply, record, applied, states, decisions, &after);
+	note_decisions(apply, applied, states, decisions, &after);
+	if (apply->previewing)
+		preview_fields(apply, link, states, decisions);
+	applied->row = after;
+}
+
+/* Establish the facts of all fields. */
+static FieldState *
+gather(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
+	   JsFieldFacts *facts)
+{
+	FieldState *states = palloc0(sizeof(FieldState) * Max(entity->nfields, 1));
+
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		JsField    *field = &entity->fields[i];
+
+		facts[i].strategy = field->strategy;
+		facts[i].push = field->push;
+		facts[i].unless_blank = field->unless_blank;
+		facts[i].group = field->group;
+		states[i].local = row->values[i];
+		states[i].pms_json = record ? record->fields[i] : NULL;
+		gather_field(field, record, link, &states[i], &facts[i]);
+	}
+	return states;
+}
+
+/* Establish the facts of one field. */
+static void
+gather_field(JsField *field, JsRecord *record, JsLink *link,
+			 FieldState *state, JsFieldFacts *facts)
+{
+	JsColumn   *column = &field->column;
+	Jsonb	   *local_base = js_jsonb_member(link->local_base, field->name);
+	Jsonb	   *time = js_jsonb_member(link->local_times, field->name);
+
+	state->base_json = js_jsonb_member(link->snapshot, field->name);
+	facts->base_known = state->base_json != NULL;
+	facts->pms_present = state->pms_json != NULL;
+	if (time != NULL)
+	{
+		JsonbValue	scalar;
+
+		JsonbExtractScalar(&time->root, &scalar);
+		facts->local_time_known = true;
+		facts->local_time =
+			DatumGetInt64(DirectFunctionCall1(numeric_int8,
+											  NumericGetDatum(scalar.val.numeric)));
+	}
+
+	if (facts->base_known)
+	{
+		state->base = js_value_from_json(column, state->base_json);
+		state->local_base = local_base ?
+			js_value_from_json(column, local_base) : state->base;
+		facts->local_changed = !js_value_equal(column, state->local,
+											   state->local_base);
+	}
+	else
+	{
+		state->base.isnull = true;
+		facts->local_changed = facts->local_time_known ||
+			!js_value_blank(column, state->local);
+	}
+
+	state->pms = state->base;
+	if (facts->pms_present)
+	{
+		if (facts->base_known &&
+			js_jsonb_same(state->pms_json, state->base_json))
+			state->pms_json = state->base_json;
+		else
+		{
+			state->pms = js_value_from_json(column, state->pms_json);
+			facts->pms_changed = !facts->base_known ||
+				!js_value_equal(column, state->pms, state->base);
+		}
+		/* never seen, and nothing here that could be lost */
+		if (!facts->base_known && link->record_id != 0 &&
+			!facts->local_changed && !facts->held)
+			facts->base_known = true;
+	}
+	facts->equal = (facts->base_known || facts->pms_present) &&
+		js_value_equal(column, state->local, state->pms);
+	/* what the PMS said became our value by cast and triggers: no change */
+	if (!facts->local_changed && !facts->pms_changed && facts->base_known)
+		facts->equal = true;
+	facts->pms_blank = js_value_blank(column, state->pms);
+	facts->local_blank = js_value_blank(column, state->local);
+}
+
+/* Mark the fields that are held for a person. */
+static void
+mark_held(JsEntity *entity, JsLink *link, JsFieldFacts *facts)
+{
+	int			n;
+	char	  **held = js_conflict_fields(link->record_id, &n);
+
+	for (int i = 0; i < n; i++)
+	{
+		JsField    *field = js_entity_field(entity, held[i]);
+
+		if (field != NULL)
+			facts[field - entity->fields].held = true;
+	}
+}
+
+/* Work out the values that decisions ask for. */
+static void
+carry_out(JsApply *apply, FieldState *states, JsFieldFacts *facts,
+		  JsDecision *decisions, JsRecordFacts *record_facts)
+{
+	JsEntity   *entity = apply->entity;
+
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		FieldState *state = &states[i];
+		JsColumn   *column = &entity->fields[i].column;
+		JsMergeSide newer = JS_NEWER_UNKNOWN;
+
+		state->result = state->local;
+		if (decisions[i].action == JS_TAKE_PMS)
+		{
+			/* back to what the row held then, if the PMS has not moved */
+			state->result = facts[i].pms_changed ? state->pms :
+				state->local_base;
+		}
+		else if (decisions[i].action == JS_TAKE_MERGED)
+		{
+			if (record_facts->pms_time_known && facts[i].local_time_known)
+				newer = record_facts->pms_time > facts[i].local_time ?
+					JS_NEWER_PMS : JS_NEWER_LOCAL;
+			state->result = js_value_merge(column, state->base, state->local,
+										   state->pms,
+										   state->base_json != NULL, newer);
+			/* an element that was removed here came back */
+			if (!decisions[i].audit &&
+				!js_value_equal(column, state->result, state->local))
+				decisions[i].audit = true;
+		}
+		state->write = !js_value_equal(column, state->result, state->local);
+	}
+}
+
+/* Write the row, and read back what the table made of it. */
+static void
+write_row(JsApply *apply, JsApplied *applied, FieldState *states, JsRow *after)
+{
+	JsEntity   *entity = apply->entity;
+	bool	   *write = palloc0(sizeof(bool) * Max(entity->nfields, 1));
+	JsValue    *values = palloc0(sizeof(JsValue) * Max(entity->nfields, 1));
+	bool		any = false;
+
+	*after = applied->row;
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		write[i] = states[i].write;
+		values[i] = states[i].result;
+		any = any || write[i];
+	}
+	if (any && !js_row_update(entity, after, write, values, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_JS_BAD_RECORD),
+				 errmsg("a trigger of the table of \"%s\" suppressed the update of row %s",
+						entity->name, applied->row.local_id)));
+}
+
+/*
+ * Move the bases, find what waits to be pushed, and write the link.
+ */
+static void
+update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
+			 FieldState *states, JsDecision *decisions, JsRow *after)
+{
+	JsEntity   *entity = apply->entity;
+	JsLink	   *link = applied->link;
+	JsonbParseState *snapshot = js_object_begin();
+	JsonbParseState *local_base = js_object_begin();
+	JsonbParseState *times = js_object_begin();
+	JsonbParseState *pending = js_object_begin();
+	JsSecurity	security;
+	bool		held = false;
+
+	js_owner_begin(&security, entity->owner);
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		JsField    *field = &entity->fields[i];
+		JsColumn   *column = &field->column;
+		FieldState *state = &states[i];
+		Jsonb	   *base_json = state->base_json;
+		JsValue		base = state->base;
+		JsValue		now = after->values[i];
+		JsValue		synced = state->local_base;
+		Jsonb	   *time = js_jsonb_member(link->local_times, field->name);
+		bool		changed;
+
+		if (decisions[i].move_base && state->pms_json != NULL)
+		{
+			base_json = state->pms_json;
+			base = state->pms;
+			synced = base;
+		}
+		/* the row's value came from the PMS, through cast and triggers */
+		if (decisions[i].action == JS_TAKE_PMS && base_json != NULL)
+			synced = now;
+		held = held || decisions[i].action == JS_HOLD;
+
+		if (base_json != NULL)
+		{
+			js_object_put(&snapshot, field->name, base_json);
+			if (!js_value_equal(column, synced, base))
+				js_object_put(&local_base, field->name,
+					js_value_to_json(column, synced));
+			changed = !js_value_equal(column, now, synced);
+		}
+		else
+			changed = time != NULL ||
+				(link->state == JS_NEW_HERE && !now.isnull);
+
+		if (!changed)
+			continue;
+		if (time != NULL)
+			js_object_put(&times, field->name, time);
+		if (field->push && decisions[i].action != JS_HOLD)
+			js_object_put(&pending, field->name, js_value_to_json(column, now));
+	}
+	js_owner_end(&security);
+
+	link->snapshot = js_object_end(snapshot);
+	link->local_base = js_object_end(local_base);
+	if (object_is_empty(link->local_base))
+		link->local_base = NULL;
+	link->local_times = js_object_end(times);
+	if (object_is_empty(link->local_times))
+		link->local_times = NULL;
+	applied->pending = js_object_end(pending);
+	if (object_is_empty(applied->pending))
+		applied->pending = NULL;
+
+	link->dirty = link->waiting = applied->pending != NULL ||
+		link->state == JS_NEW_HERE;
+	link->conflict = held;
+	if (record != NULL)
+	{
+		link->pms_time_known = record->time_known;
+		link->pms_updated_at = record->time;
+		link->hash = (int64) record->hash;
+		link->hash_known = true;
+		link->failed = false;
+		link->must_pull = false;
+		if (record->version != NULL)
+			link->version = record->version;
+	}
+	if (link->record_id == 0)
+		js_link_insert(link);
+	else
+		js_link_update(link);
+}
+
+/*
+ * The bases of a row that was just inserted with what the PMS sent.
+ */
+void
+js_facts_inserted(JsApply *apply, JsRecord *record, JsApplied *applied,
+				  const JsValue *sent)
+{
+	JsEntity   *entity = apply->entity;
+	FieldState *states = palloc0(sizeof(FieldState) * Max(entity->nfields, 1));
+	JsDecision *decisions = palloc0(sizeof(JsDecision) * Max(entity->nfields, 1));
+
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		states[i].pms_json = record->fields[i];
+		states[i].pms = sent[i];
+		states[i].local.isnull = true;
+		states[i].result = sent[i];
+		if (record->fields[i] == NULL)
+			continue;
+		decisions[i].action = JS_TAKE_PMS;
+		decisions[i].move_base = true;
+		decisions[i].reason = JS_ONLY_PMS_CHANGED;
+		states[i].write = true;
+	}
+	update_bases(apply, record, applied, states, decisions, &applied->row);
+	if (apply->previewing)
+		preview_fields(apply, applied->link, states, decisions);
+}
+
+/* Write down what was decided: audit, conflicts held and released. */
+static void
+note_decisions(JsApply *apply, JsApplied *applied, FieldState *states,
+			   JsDecision *decisions, JsRow *after)
+{
+	JsEntity   *entity = apply->entity;
+
+	for (int i = 0; i < entity->nfields; i++)
+		if (decisions[i].audit || decisions[i].release ||
+			decisions[i].action == JS_HOLD)
+			note_field(apply, applied->link, &entity->fields[i], &states[i],
+					   &decisions[i], after->values[i]);
+}
+
+/* The same for one field. */
+static void
+note_field(JsApply *apply, JsLink *link, JsField *field, FieldState *state,
+		   JsDecision *decision, JsValue after)
+{
+	JsSubject	subject = js_apply_subject(apply, link);
+	JsColumn   *column = &field->column;
+	Jsonb	   *local = js_value_to_json(column, state->local);
+
+	if (decision->release)
+		js_conflict_release(&subject, field->name);
+	if (decision->action == JS_HOLD)
+		js_conflict_hold(&subject, field->name, field->group_name, "manual",
+						 state->base_json, local, state->pms_json);
+	if (decision->audit)
+	{
+		JsAudit		audit = {0};
+
+		audit.operation = decision->both_changed ? "conflict_resolution" :
+			"sync";
+		audit.field = field->name;
+		audit.before = local;
+		audit.after = js_value_to_json(column, after);
+		audit.base = state->base_json;
+		audit.local = local;
+		audit.pms = state->pms_json ? state->pms_json : state->base_json;
+		audit.resolution = outcome_of(decision);
+		audit.strategy = js_strategy_name(field->strategy);
+		audit.reason = js_reason_name(decision->reason);
+		js_audit(&subject, &audit);
+	}
+}
+
+/* In one word, what a decision means for the row. */
+static const char *
+outcome_of(JsDecision *decision)
+{
+	switch (decision->action)
+	{
+		case JS_TAKE_PMS:
+			return "pms";
+		case JS_TAKE_MERGED:
+			return "merge";
+		case JS_HOLD:
+			return "held";
+		case JS_KEEP:
+			break;
+	}
+	return "local";
+}
+
+/* Remember what preview() shows. */
+static void
+preview_fields(JsApply *apply, JsLink *link, FieldState *states,
+			   JsDecision *decisions)
+{
+	JsEntity   *entity = apply->entity;
+	MemoryContext old = MemoryContextSwitchTo(apply->mcxt);
+
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		JsColumn   *column = &entity->fields[i].column;
+		FieldState *state = &states[i];
+		JsPreview  *preview;
+
+		if (state->pms_json == NULL && state->base_json == NULL &&
+			!state->write)
+			continue;
+		preview = palloc0(sizeof(JsPreview));
+		preview->external_id = pstrdup(link->external_id);
+		preview->field = pstrdup(entity->fields[i].name);
+		preview->base = state->base_json;
+		preview->local = js_value_to_json(column, state->local);
+		preview->pms = state->pms_json ? state->pms_json : state->base_json;
+		preview->resolved = js_value_to_json(column, state->result);
+		preview->strategy = js_strategy_name(entity->fields[i].strategy);
+		preview->outcome = decisions[i].reason == JS_NOTHING_CHANGED ?
+			"unchanged" : decisions[i].reason == JS_BOTH_AGREE ? "agree" :
+			outcome_of(&decisions[i]);
+		apply->previews = lappend(apply->previews, preview);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * What changed on either side since the last sync: {field: {from, to}} each.
+ * Writes nothing.
+ */
+void
+js_facts_compare(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
+				 Jsonb **local_changes, Jsonb **pms_changes)
+{
+	JsFieldFacts *facts = palloc0(sizeof(JsFieldFacts) * Max(entity->nfields, 1));
+	JsonbParseState *local = js_object_begin();
+	JsonbParseState *pms = js_object_begin();
+	FieldState *states;
+	JsSecurity	security;
+
+	js_owner_begin(&security, entity->owner);
+	states = gather(entity, record, link, row, facts);
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		JsField    *field = &entity->fields[i];
+		FieldState *state = &states[i];
+		JsonbParseState *change;
+		bool		known = state->base_json != NULL;
+
+		if (facts[i].local_changed &&
+			(known || (state->pms_json != NULL && !facts[i].equal)))
+		{
+			change = js_object_begin();
+			js_object_put(&change, "from",
+				known ? js_value_to_json(&field->column, state->local_base) :
+				js_jsonb_null());
+			js_object_put(&change, "to", js_value_to_json(&field->column, state->local));
+			js_object_put(&local, field->name, js_object_end(change));
+		}
+		if (facts[i].pms_present && facts[i].pms_changed &&
+			(known || !facts[i].equal))
+		{
+			change = js_object_begin();
+			js_object_put(&change, "from", known ? state->base_json : js_jsonb_null());
+			js_object_put(&change, "to", state->pms_json);
+			js_object_put(&pms, field->name, js_object_end(change));
+		}
+	}
+	js_owner_end(&security);
+	*local_changes = js_object_end(local);
+	*pms_changes = js_object_end(pms);
+}
+
+/* Has an object no members? */
+static bool
+object_is_empty(Jsonb *object)
+{
+	return JB_ROOT_COUNT(object) == 0;
+}

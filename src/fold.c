@@ -1,0 +1,256 @@
+/*-------------------------------------------------------------------------
+ *
+ * fold.c
+ *	  Taking up captured changes: from jacksync.change into jacksync.link.
+ *
+ * Changes are consumed by presence: every committed row of the log is taken,
+ * whatever its number or time, and deleted in the same transaction in which
+ * its record is marked.  A transaction that commits late is thus never
+ * skipped.  The log is only a signal: values are read from the row itself,
+ * under its lock, when they are needed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "fold.h"
+#include "jacksync.h"
+#include "link.h"
+#include "row.h"
+#include "secure.h"
+#include "statement.h"
+
+#define FOLD_LIMIT 5000			/* changes in one transaction */
+
+/* What happened to one row. */
+typedef struct RowChanges
+{
+	char	   *first_id;		/* its key at the last fold */
+	char	   *local_id;		/* its key now */
+	bool		inserted;
+	bool		deleted;		/* the last thing that happened */
+	bool		waiting;
+	TimestampTz at;
+	TimestampTz *field_at;		/* per field; 0: not changed */
+	struct RowChanges *next;
+} RowChanges;
+
+static RowChanges *read_changes(JsEntity *entity, int *n);
+static RowChanges *changes_of(RowChanges **list, JsEntity *entity,
+							  const char *local_id);
+static void note_columns(RowChanges *changes, JsEntity *entity,
+						 uint64 row, TimestampTz at);
+static void mark_record(JsEntity *entity, int32 stream_id,
+						RowChanges *changes);
+static void mark_new_row(JsEntity *entity, int32 stream_id,
+						 RowChanges *changes);
+static Jsonb *merge_times(JsEntity *entity, Jsonb *times,
+						  RowChanges *changes);
+
+/*
+ * Take up the changes of an entity that are committed, at most FOLD_LIMIT.
+ * New rows are to go out through stream_id (0: through none).  Returns how
+ * many changes were taken.  SPI is connected, the settings are pinned, and
+ * the caller is inside js_internal_user().
+ */
+int
+js_fold(JsEntity *entity, int32 stream_id)
+{
+	int			n;
+	RowChanges *changes = read_changes(entity, &n);
+
+	for (; changes != NULL; changes = changes->next)
+		mark_record(entity, stream_id, changes);
+	return n;
+}
+
+/* Delete the changes from the log, and sum them up by row. */
+static RowChanges *
+read_changes(JsEntity *entity, int *n)
+{
+	static JsStatement statement = {
+		"WITH d AS (DELETE FROM jacksync.change WHERE ctid = ANY (ARRAY("
+		"  SELECT ctid FROM jacksync.change WHERE entity_id = $1"
+		"  ORDER BY change_id LIMIT $2 FOR UPDATE SKIP LOCKED))"
+		" RETURNING *)"
+		" SELECT changed_at, op::text, waiting, local_id, old_local_id, columns"
+		" FROM d ORDER BY change_id",
+		{INT4OID, INT8OID}
+	};
+	JsArgs		args = {0};
+	RowChanges *list = NULL;
+
+	js_arg(&args, Int32GetDatum(entity->entity_id));
+	js_arg(&args, Int64GetDatum(FOLD_LIMIT));
+	*n = (int) js_run(&statement, &args);
+	for (int i = 0; i < *n; i++)
+	{
+		TimestampTz at = js_get_int8(i, 1);
+		char		op = js_get_text(i, 2)[0];
+		char	   *local_id = js_get_text(i, 4);
+		char	   *old_local_id = js_get_text(i, 5);
+		RowChanges *changes = changes_of(&list, entity,
+										 old_local_id ? old_local_id : local_id);
+
+		changes->local_id = local_id;
+		changes->at = Max(changes->at, at);
+		changes->deleted = op == 'd';
+		changes->inserted = changes->inserted || op == 'i';
+		changes->waiting = changes->waiting || js_get_bool(i, 3);
+		if (op != 'd')
+			note_columns(changes, entity, i, at);
+	}
+	return list;
+}
+
+/* The entry of a row in the list, by its present key. */
+static RowChanges *
+changes_of(RowChanges **list, JsEntity *entity, const char *local_id)
+{
+	RowChanges *changes;
+
+	for (changes = *list; changes != NULL; changes = changes->next)
+		if (strcmp(changes->local_id, local_id) == 0)
+			return changes;
+	changes = palloc0(sizeof(RowChanges));
+	changes->first_id = changes->local_id = pstrdup(local_id);
+	changes->field_at = palloc0(sizeof(TimestampTz) * Max(entity->nfields, 1));
+	changes->next = *list;
+	*list = changes;
+	return changes;
+}
+
+/* Note the time of the fields that a change touched: none named, all. */
+static void
+note_columns(RowChanges *changes, JsEntity *entity, uint64 row, TimestampTz at)
+{
+	bool		isnull;
+	Datum		array = js_get(row, 6, &isnull);
+	Bitmapset  *columns = NULL;
+
+	if (!isnull)
+	{
+		Datum	   *elements;
+		int			n;
+
+		deconstruct_array(DatumGetArrayTypeP(array), INT2OID, 2, true,
+						  TYPALIGN_SHORT, &elements, NULL, &n);
+		for (int i = 0; i < n; i++)
+			columns = bms_add_member(columns, DatumGetInt16(elements[i]));
+	}
+	for (int i = 0; i < entity->nfields; i++)
+		if (isnull || bms_is_member(entity->fields[i].column.attnum, columns))
+			changes->field_at[i] = Max(changes->field_at[i], at);
+}
+
+/* Mark the record of a changed row. */
+static void
+mark_record(JsEntity *entity, int32 stream_id, RowChanges *changes)
+{
+	JsLink	   *link = js_link_by_local(entity->entity_id, changes->first_id);
+
+	if (link != NULL)
+		link = js_link_lock(link->record_id, false);
+	if (link == NULL)
+	{
+		if (!changes->deleted)
+			mark_new_row(entity, stream_id, changes);
+		return;
+	}
+
+	link->local_id = changes->local_id;
+	link->local_updated_at = Max(changes->at, link->local_updated_at);
+	link->local_time_known = true;
+	link->dirty = true;
+	link->waiting = link->waiting || changes->waiting;
+	link->hash_known = false;
+	if (changes->deleted && link->state == JS_LINKED)
+		link->state = JS_DELETED_HERE;
+	else if (!changes->deleted && link->state == JS_DELETED_HERE)
+		link->state = JS_LINKED;
+	link->local_times = merge_times(entity, link->local_times, changes);
+	if (changes->deleted && link->state == JS_NEW_HERE && link->intent_id == 0)
+	{
+		static JsStatement statement = {
+			"DELETE FROM jacksync.link WHERE record_id = $1",
+			{INT8OID}
+		};
+		JsArgs		args = {0};
+
+		/* came and went before the PMS ever heard of it */
+		js_arg(&args, Int64GetDatum(link->record_id));
+		js_run(&statement, &args);
+		return;
+	}
+	js_link_update(link);
+}
+
+/*
+ * A row that is not linked: if the PMS does not know it yet, it is to be
+ * created there.  One that carries an external id waits for its record.
+ */
+static void
+mark_new_row(JsEntity *entity, int32 stream_id, RowChanges *changes)
+{
+	JsLink		link = {0};
+	JsRow		row;
+	JsRowState	state;
+	JsSecurity	security;
+
+	js_owner_begin(&security, entity->owner);
+	state = js_row_read(entity, changes->local_id, &row);
+	js_owner_end(&security);
+	if (state != JS_ROW_FOUND || !row.external.isnull)
+		return;
+
+	link.entity_id = entity->entity_id;
+	link.stream_id = stream_id;
+	link.local_id = changes->local_id;
+	link.state = JS_NEW_HERE;
+	link.dirty = true;
+	link.waiting = true;
+	link.local_time_known = true;
+	link.local_updated_at = changes->at;
+	js_link_insert(&link);
+}
+
+/* The times per field, with those of new changes. */
+static Jsonb *
+merge_times(JsEntity *entity, Jsonb *times, RowChanges *changes)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		Jsonb	   *old = js_jsonb_member(times, entity->fields[i].name);
+		JsonbValue	key = {0};
+		JsonbValue	value = {0};
+
+		if (old == NULL && changes->field_at[i] == 0)
+			continue;
+		key.type = jbvString;
+		key.val.string.val = entity->fields[i].name;
+		key.val.string.len = strlen(key.val.string.val);
+		pushJsonbValue(&state, WJB_KEY, &key);
+		if (changes->field_at[i] != 0)
+		{
+			value.type = jbvNumeric;
+			value.val.numeric =
+				DatumGetNumeric(DirectFunctionCall1(int8_numeric,
+													Int64GetDatum(changes->field_at[i])));
+		}
+		else
+			(void) JsonbExtractScalar(&old->root, &value);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}

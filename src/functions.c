@@ -1,0 +1,546 @@
+/*-------------------------------------------------------------------------
+ *
+ * functions.c
+ *	  SQL-callable functions that apply records or only look at them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "apply.h"
+#include "compat.h"
+#include "facts.h"
+#include "jacksync.h"
+#include "json.h"
+#include "merge.h"
+#include "plan.h"
+#include "secure.h"
+#include "statement.h"
+#include "wake.h"
+
+JS_FUNCTION(jacksync_apply);
+JS_FUNCTION(jacksync_preview);
+JS_FUNCTION(jacksync_detect_conflict);
+JS_FUNCTION(jacksync_changed_fields);
+JS_FUNCTION(jacksync_merge);
+JS_FUNCTION(jacksync_resolve);
+JS_FUNCTION(jacksync_wake_worker);
+JS_FUNCTION(jacksync_library_version);
+
+static char *name_arg(FunctionCallInfo fcinfo, int n);
+static char *text_arg(FunctionCallInfo fcinfo, int n, const char *name);
+static List *records_of(Jsonb *array);
+static JsStream *stream_for(const char *entity, const char *server,
+							bool *plain);
+static void run_apply(JsApply *apply, const char *entity, const char *server,
+					  List *records, bool keep_run);
+static Jsonb *resolve_value(JsStrategy strategy, Jsonb *local, Jsonb *pms,
+							Jsonb *base, JsFieldFacts *facts,
+							JsRecordFacts *record);
+static Jsonb *merge_json(Jsonb *base, Jsonb *local, Jsonb *pms, int newer);
+static JsJson *parse(Jsonb *json, const JsAllocator *allocator);
+static bool blank(Jsonb *json);
+
+/* A text or name argument; null gives NULL. */
+static char *
+name_arg(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(n)));
+}
+
+/* A text argument that must be given. */
+static char *
+text_arg(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * apply(entity text, records jsonb, server name) returns sync_result
+ */
+Datum
+jacksync_apply(PG_FUNCTION_ARGS)
+{
+	char	   *entity = text_arg(fcinfo, 0, "entity");
+	char	   *server = name_arg(fcinfo, 2);
+	JsApply		apply = {0};
+	TimestampTz started = GetCurrentTimestamp();
+	TupleDesc	tupdesc;
+	Datum		values[12];
+	bool		nulls[12] = {0};
+	HeapTuple	tuple;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("records must not be null")));
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	run_apply(&apply, entity, server, records_of(PG_GETARG_JSONB_P(1)), true);
+
+	values[0] = Int64GetDatum(apply.run_id);
+	values[1] = TimestampTzGetDatum(started);
+	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[3] = BoolGetDatum(apply.counts.errors == 0);
+	values[4] = Int64GetDatum(apply.counts.processed);
+	values[5] = Int64GetDatum(apply.counts.created);
+	values[6] = Int64GetDatum(apply.counts.updated);
+	values[7] = Int64GetDatum(apply.counts.unchanged);
+	values[8] = Int64GetDatum(apply.counts.pushed);
+	values[9] = Int64GetDatum(apply.counts.conflicts);
+	values[10] = Int64GetDatum(apply.counts.errors);
+	nulls[11] = true;
+	if (apply.counts.errors > 0)
+	{
+		nulls[11] = false;
+		values[11] = CStringGetTextDatum(psprintf("%lld of %lld records failed; see jacksync.sync_error",
+												  (long long) apply.counts.errors,
+												  (long long) apply.counts.processed));
+	}
+	tuple = heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls);
+	js_wake_at_commit();
+	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
+}
+
+/* Apply records, with a run of their own unless it is only a preview. */
+static void
+run_apply(JsApply *apply, const char *entity, const char *server,
+		  List *records, bool keep_run)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	JsStream   *stream;
+	JsSecurity	security;
+	bool		plain;
+
+	SPI_connect();
+	MemoryContextSwitchTo(caller);
+	js_internal_begin(&security);
+	(void) js_entity_by_name(entity, false);
+	stream = stream_for(entity, server, &plain);
+	if (keep_run)
+		apply->run_id = js_run_start(entity, stream ? stream->server : NULL,
+									 "apply");
+	js_internal_end(&security);
+
+	apply->rethrow = true;
+	js_apply_begin(apply, entity, stream, plain);
+	js_apply_page(apply, records);
+	if (keep_run)
+		js_run_finish(apply->run_id, &apply->counts,
+					  apply->counts.errors > 0 ? "some records failed; see jacksync.sync_error" : NULL);
+	js_apply_end(apply);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * The stream that records belong to.  With a server named, that one, and the
+ * records are in its shape.  Without, they are plain; they belong to the only
+ * stream that the entity has, or to none.
+ */
+static JsStream *
+stream_for(const char *entity, const char *server, bool *plain)
+{
+	JsStream   *stream;
+
+	*plain = server == NULL;
+	if (server != NULL)
+	{
+		stream = js_stream_find(entity, server);
+		if (stream == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("entity \"%s\" has no stream from server \"%s\"",
+							entity, server),
+					 errhint("SELECT entity, server FROM jacksync.stream lists the streams.")));
+		return stream;
+	}
+	switch (js_stream_count(entity))
+	{
+		case 0:
+			return NULL;
+		case 1:
+			return js_stream_find(entity, NULL);
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+					 errmsg("entity \"%s\" is synchronized with more than one server",
+							entity),
+					 errhint("Name the server that the records come from.")));
+	}
+	return NULL;				/* keep the compiler quiet */
+}
+
+/* The elements of an array of records. */
+static List *
+records_of(Jsonb *array)
+{
+	List	   *records = NIL;
+
+	if (!JB_ROOT_IS_ARRAY(array) || JB_ROOT_IS_SCALAR(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("records must be a JSON array"),
+				 errhint("Put a single record into brackets: [{...}].")));
+	for (int i = 0; i < JB_ROOT_COUNT(array); i++)
+		records = lappend(records,
+						  js_jsonb_from_value(getIthJsonbValueFromContainer(&array->root, i)));
+	return records;
+}
+
+/*
+ * preview(entity text, records jsonb, server name): does what apply() does,
+ * in a subtransaction that is rolled back, and tells what happened.  So it
+ * cannot differ from it.
+ */
+Datum
+jacksync_preview(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *entity = text_arg(fcinfo, 0, "entity");
+	char	   *server = name_arg(fcinfo, 2);
+	JsApply		apply = {0};
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ListCell   *cell;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("records must not be null")));
+	InitMaterializedSRF(fcinfo, 0);
+	apply.previewing = true;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	run_apply(&apply, entity, server, records_of(PG_GETARG_JSONB_P(1)),
+			  false);
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+
+	foreach(cell, apply.previews)
+	{
+		JsPreview  *preview = lfirst(cell);
+		Datum		values[8];
+		bool		nulls[8] = {0};
+
+		values[0] = CStringGetTextDatum(preview->external_id);
+		values[1] = CStringGetTextDatum(preview->field);
+		nulls[2] = preview->base == NULL;
+		values[2] = JsonbPGetDatum(preview->base);
+		values[3] = JsonbPGetDatum(preview->local);
+		nulls[4] = preview->pms == NULL;
+		values[4] = JsonbPGetDatum(preview->pms);
+		values[5] = OidInputFunctionCall(F_ENUM_IN,
+										 unconstify(char *, preview->strategy),
+										 TupleDescAttr(rsinfo->setDesc, 5)->atttypid,
+										 -1);
+		values[6] = JsonbPGetDatum(preview->resolved);
+		values[7] = CStringGetTextDatum(preview->outcome);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * detect_conflict(entity text, pms_record jsonb, server name)
+ */
+Datum
+jacksync_detect_conflict(PG_FUNCTION_ARGS)
+{
+	char	   *entity_name = text_arg(fcinfo, 0, "entity");
+	char	   *server = name_arg(fcinfo, 2);
+	MemoryContext caller = CurrentMemoryContext;
+	JsEntity   *entity;
+	JsStream   *stream;
+	JsRecord   *record;
+	JsLink	   *link;
+	JsRow		row;
+	JsRowState	state = JS_ROW_MISSING;
+	JsSecurity	security;
+	JsSecurity	owner;
+	bool		plain;
+	Jsonb	   *local;
+	Jsonb	   *pms;
+	const char *type;
+	TupleDesc	tupdesc;
+	Datum		values[3];
+	bool		nulls[3] = {0};
+	int			level;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("pms_record must not be null")));
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	SPI_connect();
+	MemoryContextSwitchTo(caller);
+	js_internal_begin(&security);
+	entity = js_entity_by_name(entity_name, false);
+	js_entity_check(entity);
+	stream = stream_for(entity_name, server, &plain);
+	level = js_pin_settings(stream ? stream->datetime_zone : NULL);
+	record = js_record_read(entity, stream, plain, PG_GETARG_JSONB_P(1));
+	link = js_link_by_external(entity->entity_id,
+							   stream ? stream->stream_id : 0,
+							   record->external_id);
+	js_owner_begin(&owner, entity->owner);
+	if (link != NULL && link->local_id != NULL)
+		state = js_row_read(entity, link->local_id, &row);
+	else if (link == NULL)
+		state = js_row_lock_external(entity, record->external_id,
+									 stream ? stream->property_value : NULL,
+									 false, &row);
+	js_owner_end(&owner);
+	if (state != JS_ROW_FOUND)
+	{
+		row.values = palloc(sizeof(JsValue) * Max(entity->nfields, 1));
+		for (int i = 0; i < entity->nfields; i++)
+			row.values[i].isnull = true;
+	}
+	if (link == NULL)
+		link = palloc0(sizeof(JsLink));
+	js_facts_compare(entity, record, link, &row, &local, &pms);
+	js_unpin_settings(level);
+	js_internal_end(&security);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+
+	if (state != JS_ROW_FOUND)
+		local = js_jsonb_in("{}");
+	type = JB_ROOT_COUNT(local) == 0 ?
+		(JB_ROOT_COUNT(pms) == 0 ? "synced" : "pms_modified") :
+		(JB_ROOT_COUNT(pms) == 0 ? "local_modified" : "conflict");
+	values[0] = OidInputFunctionCall(F_ENUM_IN, unconstify(char *, type),
+									 TupleDescAttr(tupdesc, 0)->atttypid, -1);
+	values[1] = JsonbPGetDatum(local);
+	values[2] = JsonbPGetDatum(pms);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  values, nulls)));
+}
+
+/*
+ * changed_fields(current jsonb, snapshot jsonb)
+ */
+Datum
+jacksync_changed_fields(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *sides[2];
+	JsonbParseState *result = js_object_begin();
+
+	for (int i = 0; i < 2; i++)
+	{
+		sides[i] = PG_ARGISNULL(i) ? js_jsonb_in("{}") : PG_GETARG_JSONB_P(i);
+		if (!JB_ROOT_IS_OBJECT(sides[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s must be a JSON object",
+							i == 0 ? "current" : "snapshot")));
+	}
+
+	/* every field of the snapshot, then those that only current has */
+	for (int side = 1; side >= 0; side--)
+	{
+		JsonbIterator *iterator = JsonbIteratorInit(&sides[side]->root);
+		JsonbIteratorToken token;
+		JsonbValue	value;
+
+		while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+		{
+			char	   *key;
+			Jsonb	   *from;
+			Jsonb	   *to;
+			JsonbParseState *change;
+
+			if (token != WJB_KEY)
+				continue;
+			key = pnstrdup(value.val.string.val, value.val.string.len);
+			from = js_jsonb_member(sides[1], key);
+			to = js_jsonb_member(sides[0], key);
+			/* absent from current: unchanged there, as in a record */
+			if (to == NULL || (side == 0 && from != NULL) ||
+				(from != NULL && js_jsonb_same(from, to)))
+				continue;
+			change = js_object_begin();
+			js_object_put(&change, "from", from);
+			js_object_put(&change, "to", to);
+			js_object_put(&result, key, js_object_end(change));
+		}
+	}
+	PG_RETURN_JSONB_P(js_object_end(result));
+}
+
+/*
+ * merge(local jsonb, pms jsonb, base jsonb)
+ */
+Datum
+jacksync_merge(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *local = PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0);
+	Jsonb	   *pms = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
+	Jsonb	   *base = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	Jsonb	   *result = merge_json(base, local, pms, JS_NEWER_UNKNOWN);
+
+	if (result == NULL || (js_jsonb_is_null(result) && local == NULL &&
+						   pms == NULL))
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(result);
+}
+
+/*
+ * resolve(strategy, local, pms, base, local_updated_at, pms_updated_at)
+ */
+Datum
+jacksync_resolve(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *local = PG_ARGISNULL(1) ? js_jsonb_null() : PG_GETARG_JSONB_P(1);
+	Jsonb	   *pms = PG_ARGISNULL(2) ? js_jsonb_null() : PG_GETARG_JSONB_P(2);
+	Jsonb	   *base = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
+	JsFieldFacts facts = {0};
+	JsRecordFacts record = {0};
+	char	   *name;
+	int			strategy;
+	Jsonb	   *result;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("strategy must not be null")));
+	name = OidOutputFunctionCall(F_ENUM_OUT, PG_GETARG_DATUM(0));
+	for (strategy = JS_PMS_WINS; strategy < JS_MANUAL; strategy++)
+		if (strcmp(js_strategy_name((JsStrategy) strategy), name) == 0)
+			break;
+	facts.local_time_known = !PG_ARGISNULL(4);
+	facts.local_time = facts.local_time_known ? PG_GETARG_TIMESTAMPTZ(4) : 0;
+	record.pms_time_known = !PG_ARGISNULL(5);
+	record.pms_time = record.pms_time_known ? PG_GETARG_TIMESTAMPTZ(5) : 0;
+	result = resolve_value((JsStrategy) strategy, local, pms, base, &facts,
+						   &record);
+	if (js_jsonb_is_null(result) &&
+		(PG_ARGISNULL(1) || PG_ARGISNULL(2)))
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(result);
+}
+
+/* The planner on one field of JSON values. */
+static Jsonb *
+resolve_value(JsStrategy strategy, Jsonb *local, Jsonb *pms, Jsonb *base,
+			  JsFieldFacts *facts, JsRecordFacts *record)
+{
+	JsDecision	decision;
+
+	facts->strategy = strategy;
+	facts->group = -1;
+	facts->base_known = base != NULL;
+	facts->pms_present = true;
+	facts->pms_changed = base == NULL || !js_jsonb_same(pms, base);
+	facts->local_changed = base == NULL || !js_jsonb_same(local, base);
+	facts->equal = js_jsonb_same(local, pms);
+	facts->pms_blank = blank(pms);
+	facts->local_blank = blank(local);
+	js_plan_record(record, facts, 1, &decision);
+	switch (decision.action)
+	{
+		case JS_TAKE_PMS:
+			return pms;
+		case JS_TAKE_MERGED:
+			{
+				int			newer = JS_NEWER_UNKNOWN;
+
+				if (facts->local_time_known && record->pms_time_known)
+					newer = record->pms_time > facts->local_time ?
+						JS_NEWER_PMS : JS_NEWER_LOCAL;
+				return merge_json(base, local, pms, newer);
+			}
+		case JS_KEEP:
+		case JS_HOLD:
+			break;
+	}
+	return local;
+}
+
+static void *
+allocate(void *ctx, size_t size)
+{
+	return MemoryContextAlloc((MemoryContext) ctx, size);
+}
+
+/* Three-way merge of jsonb, by the pure core. */
+static Jsonb *
+merge_json(Jsonb *base, Jsonb *local, Jsonb *pms, int newer)
+{
+	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsBuffer	buffer;
+
+	js_buffer_init(&buffer, &allocator);
+	js_json_write(js_merge(&allocator, parse(base, &allocator),
+						   parse(local, &allocator), parse(pms, &allocator),
+						   (JsMergeSide) newer),
+				  &buffer);
+	return js_jsonb_in(buffer.data);
+}
+
+/* A jsonb as a tree of the pure core. */
+static JsJson *
+parse(Jsonb *json, const JsAllocator *allocator)
+{
+	JsJsonLimits limits = js_json_unlimited;
+	JsJsonError error;
+	JsJson	   *tree;
+	char	   *text;
+
+	if (json == NULL)
+		return NULL;
+	text = js_jsonb_out(json);
+	if (!js_json_parse(text, strlen(text), &limits, allocator, &tree, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("JSON value is too complex to be merged"),
+				 errdetail("At byte %zu: %s.", error.offset, error.message)));
+	return tree;
+}
+
+/* Is a JSON value blank? */
+static bool
+blank(Jsonb *json)
+{
+	JsAllocator allocator = {allocate, CurrentMemoryContext};
+
+	return js_json_blank(parse(json, &allocator));
+}
+
+/* wake_worker() */
+Datum
+jacksync_wake_worker(PG_FUNCTION_ARGS)
+{
+	/* the process id of the worker is read with any entity */
+	SPI_connect();
+	js_config_read_worker();
+	SPI_finish();
+	js_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* library_version() */
+Datum
+jacksync_library_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(JACKSYNC_VERSION));
+}

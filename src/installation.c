@@ -1,0 +1,84 @@
+/*-------------------------------------------------------------------------
+ *
+ * installation.c
+ *	  The guard against copies of a database.
+ *
+ * A copy of the production database that is started for a test must not
+ * write to the hotel's PMS.  The first cycle writes down in which cluster and
+ * database it runs; elsewhere nothing is sent until adopt() is called.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+
+#include "compat.h"
+#include "installation.h"
+#include "jacksync.h"
+#include "secure.h"
+#include "statement.h"
+
+JS_FUNCTION(jacksync_adopt);
+
+static void take_possession(void);
+
+/*
+ * Is this the cluster and database that may talk to the PMS?  Else JS006.
+ * SPI is connected and the caller is inside js_internal_begin().
+ */
+void
+js_installation_check(void)
+{
+	static JsStatement statement = {
+		"SELECT system_identifier = $1 AND database_oid = $2"
+		" FROM jacksync.installation",
+		{INT8OID, OIDOID}
+	};
+	JsArgs		args = {0};
+
+	js_arg(&args, Int64GetDatum((int64) GetSystemIdentifier()));
+	js_arg(&args, ObjectIdGetDatum(MyDatabaseId));
+	if (js_run(&statement, &args) == 0)
+		take_possession();
+	else if (!js_get_bool(0, 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_JS_OTHER_CLUSTER),
+				 errmsg("this database was copied from another cluster or database"),
+				 errdetail("Nothing is sent to the PMS, which belongs to the original."),
+				 errhint("If this is the original now, run SELECT jacksync.adopt().")));
+}
+
+/* Write down where we are. */
+static void
+take_possession(void)
+{
+	static JsStatement statement = {
+		"INSERT INTO jacksync.installation (system_identifier, database_oid)"
+		" VALUES ($1, $2) ON CONFLICT (singleton) DO UPDATE"
+		" SET system_identifier = excluded.system_identifier,"
+		" database_oid = excluded.database_oid",
+		{INT8OID, OIDOID}
+	};
+	JsArgs		args = {0};
+
+	js_arg(&args, Int64GetDatum((int64) GetSystemIdentifier()));
+	js_arg(&args, ObjectIdGetDatum(MyDatabaseId));
+	js_run(&statement, &args);
+}
+
+/* adopt(): from now on this database is the original. */
+Datum
+jacksync_adopt(PG_FUNCTION_ARGS)
+{
+	JsSecurity	security;
+
+	SPI_connect();
+	js_internal_begin(&security);
+	take_possession();
+	js_internal_end(&security);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

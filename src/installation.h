@@ -1,0 +1,13 @@
+/*-------------------------------------------------------------------------
+ *
+ * installation.h
+ *	  The guard against copies of a database.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_INSTALLATION_H
+#define JS_INSTALLATION_H
+
+extern void js_installation_check(void);
+
+#endif							/* JS_INSTALLATION_H */

@@ -1,0 +1,340 @@
+/*-------------------------------------------------------------------------
+ *
+ * journal.c
+ *	  What is written down about a record: audit, conflicts, errors, runs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "jacksync.h"
+#include "journal.h"
+#include "statement.h"
+#include "value.h"
+
+static void add_subject(JsArgs *args, const JsSubject *subject);
+static void add_string(JsonbParseState **state, const char *key,
+					   const char *value);
+static Jsonb *details_of(const JsAudit *audit);
+static Jsonb *state_of(const char *field, Jsonb *value);
+static void add_counts(JsArgs *args, const JsCounts *counts);
+
+/* Entity, server, local and external id. */
+static void
+add_subject(JsArgs *args, const JsSubject *subject)
+{
+	js_arg_text(args, subject->entity);
+	js_arg_name(args, subject->server);
+	js_arg_text(args, subject->local_id);
+	js_arg_text(args, subject->external_id);
+}
+
+/* Write one row of the audit log. */
+void
+js_audit(const JsSubject *subject, const JsAudit *audit)
+{
+	static JsStatement statement = {
+		"INSERT INTO jacksync.audit_log (entity, server, local_id,"
+		" external_id, operation, field, before_state, after_state,"
+		" conflict_details, resolved_by, run_id)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+		{TEXTOID, NAMEOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
+		JSONBOID, JSONBOID, TEXTOID, INT8OID}
+	};
+	JsArgs		args = {0};
+
+	add_subject(&args, subject);
+	js_arg_text(&args, audit->operation);
+	js_arg_text(&args, audit->field);
+	js_arg_jsonb(&args, state_of(audit->field, audit->before));
+	js_arg_jsonb(&args, state_of(audit->field, audit->after));
+	js_arg_jsonb(&args, audit->resolution ? details_of(audit) : NULL);
+	js_arg_text(&args, audit->resolved_by ? audit->resolved_by : "system");
+	if (subject->run_id != 0)
+		js_arg(&args, Int64GetDatum(subject->run_id));
+	else
+		js_arg_null(&args);
+	js_run(&statement, &args);
+}
+
+/* {field: value}, or the value itself where it is a whole record. */
+static Jsonb *
+state_of(const char *field, Jsonb *value)
+{
+	JsonbParseState *state;
+
+	if (value == NULL || field == NULL)
+		return value;
+	state = js_object_begin();
+	js_object_put(&state, field, value);
+	return js_object_end(state);
+}
+
+/* The three values of a decision, and how it came about. */
+static Jsonb *
+details_of(const JsAudit *audit)
+{
+	JsonbParseState *state;
+
+	state = js_object_begin();
+	js_object_put(&state, "baseValue", audit->base);
+	js_object_put(&state, "localValue", audit->local);
+	js_object_put(&state, "pmsValue", audit->pms);
+	add_string(&state, "resolution", audit->resolution);
+	if (audit->strategy != NULL)
+		add_string(&state, "strategy", audit->strategy);
+	if (audit->reason != NULL)
+		add_string(&state, "reason", audit->reason);
+	return js_object_end(state);
+}
+
+/* Add a string to an object. */
+static void
+add_string(JsonbParseState **state, const char *key, const char *value)
+{
+	js_object_put(state, key, js_jsonb_string(value));
+}
+
+/*
+ * Hold a field for a person: a new row, which raises an alert, or new values
+ * in the row that is open.
+ */
+void
+js_conflict_hold(const JsSubject *subject, const char *field,
+				 const char *group, const char *reason,
+				 Jsonb *base, Jsonb *local, Jsonb *pms)
+{
+	static JsStatement update = {
+		"UPDATE jacksync.manual_conflict SET local_value = $3,"
+		" pms_value = coalesce($4, pms_value),"
+		" updated_at = pg_catalog.clock_timestamp()"
+		" WHERE record_id = $1 AND field = $2 AND status = 'pending'"
+		" AND (local_value IS DISTINCT FROM $3"
+		"      OR pms_value IS DISTINCT FROM coalesce($4, pms_value))",
+		{INT8OID, TEXTOID, JSONBOID, JSONBOID}
+	};
+	static JsStatement insert = {
+		"WITH c AS (INSERT INTO jacksync.manual_conflict (entity, server,"
+		" local_id, external_id, record_id, field, field_group, reason,"
+		" base_value, local_value, pms_value)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+		" ON CONFLICT DO NOTHING RETURNING conflict_id)"
+		" SELECT jacksync.alert_conflict(conflict_id) FROM c",
+		{TEXTOID, NAMEOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID,
+		TEXTOID, JSONBOID, JSONBOID, JSONBOID}
+	};
+	JsArgs		args = {0};
+	JsArgs		new_args = {0};
+
+	js_arg(&args, Int64GetDatum(subject->record_id));
+	js_arg_text(&args, field);
+	js_arg_jsonb(&args, local);
+	js_arg_jsonb(&args, pms);
+	if (js_run(&update, &args) > 0)
+		return;
+
+	add_subject(&new_args, subject);
+	js_arg(&new_args, Int64GetDatum(subject->record_id));
+	js_arg_text(&new_args, field);
+	js_arg_text(&new_args, group);
+	js_arg_text(&new_args, reason);
+	js_arg_jsonb(&new_args, base);
+	js_arg_jsonb(&new_args, local);
+	js_arg_jsonb(&new_args, pms);
+	js_run(&insert, &new_args);
+}
+
+/* Both sides have become equal: the conflict of a field closes itself. */
+void
+js_conflict_release(const JsSubject *subject, const char *field)
+{
+	static JsStatement statement = {
+		"WITH c AS (UPDATE jacksync.manual_conflict SET status = 'resolved',"
+		" resolved_by = 'system', resolved_at = pg_catalog.clock_timestamp()"
+		" WHERE record_id = $1 AND field = $2 AND status = 'pending'"
+		" RETURNING conflict_id)"
+		" SELECT jacksync.alert_conflict_closed(conflict_id) FROM c",
+		{INT8OID, TEXTOID}
+	};
+	JsArgs		args = {0};
+
+	js_arg(&args, Int64GetDatum(subject->record_id));
+	js_arg_text(&args, field);
+	js_run(&statement, &args);
+}
+
+/* The fields of a record that are held. */
+char	  **
+js_conflict_fields(int64 record_id, int *n)
+{
+	static JsStatement statement = {
+		"SELECT field FROM jacksync.manual_conflict"
+		" WHERE record_id = $1 AND status = 'pending'",
+		{INT8OID}
+	};
+	JsArgs		args = {0};
+	char	  **fields;
+
+	js_arg(&args, Int64GetDatum(record_id));
+	*n = (int) js_run(&statement, &args);
+	fields = palloc(sizeof(char *) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		fields[i] = js_get_text(i, 1);
+	return fields;
+}
+
+/*
+ * Keep what could not be applied or pushed, for a later try: one open row per
+ * record and direction, with the newest payload.  Tries are 30 s, 1, 2, 4 ...
+ * minutes apart, at most an hour; after ten the row is dead.  What only waits
+ * is tried at the next run.
+ */
+void
+js_failure_record(const JsSubject *subject, const JsFailure *failure)
+{
+	static JsStatement statement = {
+		"INSERT INTO jacksync.sync_error AS e (entity, server, local_id,"
+		" external_id, run_id, direction, sqlstate, error, payload, tick,"
+		" state, next_attempt_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+		" CASE $11 WHEN 'dead' THEN NULL WHEN 'waiting' THEN pg_catalog.now()"
+		" ELSE pg_catalog.now() + '30 s' END)"
+		" ON CONFLICT (entity, server, external_id, local_id, direction)"
+		" WHERE state IN ('waiting', 'retry', 'dead')"
+		" AND (external_id IS NOT NULL OR local_id IS NOT NULL)"
+		" DO UPDATE SET run_id = excluded.run_id,"
+		" sqlstate = excluded.sqlstate, error = excluded.error,"
+		" payload = excluded.payload, tick = excluded.tick,"
+		" attempts = e.attempts + CASE excluded.state WHEN 'waiting' THEN 0 ELSE 1 END,"
+		" state = CASE WHEN excluded.state = 'retry' AND e.attempts >= 9"
+		" THEN 'dead' ELSE excluded.state END,"
+		" next_attempt_at = CASE excluded.state WHEN 'dead' THEN NULL"
+		" WHEN 'waiting' THEN pg_catalog.now()"
+		" ELSE pg_catalog.now() + least('1 hour'::interval,"
+		" '30 s'::interval * pg_catalog.power(2, least(e.attempts, 8))) END",
+		{TEXTOID, NAMEOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID,
+		TEXTOID, JSONBOID, INT8OID, TEXTOID}
+	};
+	JsArgs		args = {0};
+
+	add_subject(&args, subject);
+	if (subject->run_id != 0)
+		js_arg(&args, Int64GetDatum(subject->run_id));
+	else
+		js_arg_null(&args);
+	js_arg_text(&args, failure->direction);
+	js_arg_text(&args, failure->sqlstate);
+	js_arg_text(&args, failure->error);
+	js_arg_jsonb(&args, failure->payload);
+	js_arg(&args, Int64GetDatum(failure->tick));
+	js_arg_text(&args, failure->dead ? "dead" :
+				failure->waiting ? "waiting" : "retry");
+	js_run(&statement, &args);
+}
+
+/* A record went through: what was open about it is over. */
+void
+js_failure_resolved(const JsSubject *subject, const char *direction)
+{
+	static JsStatement statement = {
+		"UPDATE jacksync.sync_error SET state = 'resolved',"
+		" next_attempt_at = NULL"
+		" WHERE entity = $1 AND server IS NOT DISTINCT FROM $2"
+		" AND external_id IS NOT DISTINCT FROM $3 AND direction = $4"
+		" AND state IN ('waiting', 'retry', 'dead')",
+		{TEXTOID, NAMEOID, TEXTOID, TEXTOID}
+	};
+	JsArgs		args = {0};
+
+	js_arg_text(&args, subject->entity);
+	js_arg_name(&args, subject->server);
+	js_arg_text(&args, subject->external_id);
+	js_arg_text(&args, direction);
+	js_run(&statement, &args);
+}
+
+/* Begin a run; returns its number. */
+int64
+js_run_start(const char *entity, const char *server, const char *kind)
+{
+	static JsStatement statement = {
+		"INSERT INTO jacksync.sync_run (entity, server, kind)"
+		" VALUES ($1, $2, $3) RETURNING run_id",
+		{TEXTOID, NAMEOID, TEXTOID}
+	};
+	JsArgs		args = {0};
+
+	js_arg_text(&args, entity);
+	js_arg_name(&args, server);
+	js_arg_text(&args, kind);
+	js_run(&statement, &args);
+	return js_get_int8(0, 1);
+}
+
+/* The counters in the order of the columns. */
+static void
+add_counts(JsArgs *args, const JsCounts *counts)
+{
+	js_arg(args, Int64GetDatum(counts->processed));
+	js_arg(args, Int64GetDatum(counts->created));
+	js_arg(args, Int64GetDatum(counts->updated));
+	js_arg(args, Int64GetDatum(counts->unchanged));
+	js_arg(args, Int64GetDatum(counts->pushed));
+	js_arg(args, Int64GetDatum(counts->conflicts));
+	js_arg(args, Int64GetDatum(counts->errors));
+}
+
+#define SET_COUNTS \
+	"UPDATE jacksync.sync_run SET records_processed = $1, created = $2," \
+	" updated = $3, unchanged = $4, pushed = $5, conflicts = $6, errors = $7"
+
+/* Write down how far a run is. */
+void
+js_run_progress(int64 run_id, const JsCounts *counts)
+{
+	static JsStatement statement = {
+		SET_COUNTS " WHERE run_id = $8",
+		{INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+		INT8OID}
+	};
+	JsArgs		args = {0};
+
+	add_counts(&args, counts);
+	js_arg(&args, Int64GetDatum(run_id));
+	js_run(&statement, &args);
+}
+
+/* End a run: with an error, or NULL. */
+void
+js_run_finish(int64 run_id, const JsCounts *counts, const char *error)
+{
+	static JsStatement statement = {
+		SET_COUNTS ", completed = pg_catalog.clock_timestamp(),"
+		" success = $9 IS NULL, error = $9 WHERE run_id = $8",
+		{INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+		INT8OID, TEXTOID}
+	};
+	JsArgs		args = {0};
+
+	add_counts(&args, counts);
+	js_arg(&args, Int64GetDatum(run_id));
+	js_arg_text(&args, error);
+	js_run(&statement, &args);
+}
+
+/* The next tick: orders requests and recorded pushes without a clock. */
+int64
+js_tick(void)
+{
+	static JsStatement statement = {
+		"SELECT pg_catalog.nextval('jacksync.tick')",
+		{InvalidOid}
+	};
+
+	js_run(&statement, NULL);
+	return js_get_int8(0, 1);
+}

@@ -1,0 +1,84 @@
+/*-------------------------------------------------------------------------
+ *
+ * journal.h
+ *	  What is written down about a record: audit, conflicts, errors, runs.
+ *
+ * SPI is connected and the caller is inside js_internal_user().
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_JOURNAL_H
+#define JS_JOURNAL_H
+
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/* Counters of a run, as sync_result and sync_run have them. */
+typedef struct JsCounts
+{
+	int64		processed;
+	int64		created;
+	int64		updated;
+	int64		unchanged;
+	int64		pushed;
+	int64		conflicts;
+	int64		errors;
+} JsCounts;
+
+/* Which record an entry is about. */
+typedef struct JsSubject
+{
+	const char *entity;
+	const char *server;			/* NULL: none */
+	int64		run_id;			/* 0: none */
+	int64		record_id;
+	const char *local_id;
+	const char *external_id;
+} JsSubject;
+
+/* One decision about one field. */
+typedef struct JsAudit
+{
+	const char *operation;
+	const char *field;			/* NULL: the record as a whole */
+	Jsonb	   *before;
+	Jsonb	   *after;
+	Jsonb	   *base;			/* NULL: unknown */
+	Jsonb	   *local;
+	Jsonb	   *pms;
+	const char *resolution;
+	const char *strategy;
+	const char *reason;
+	const char *resolved_by;	/* NULL: system */
+} JsAudit;
+
+/* A payload that could not be applied or pushed. */
+typedef struct JsFailure
+{
+	const char *direction;		/* "pull" or "push" */
+	const char *sqlstate;
+	const char *error;
+	Jsonb	   *payload;
+	bool		waiting;		/* not an error: a lock or an open push */
+	bool		dead;			/* no use in trying again */
+	int64		tick;
+} JsFailure;
+
+extern void js_audit(const JsSubject *subject, const JsAudit *audit);
+extern void js_conflict_hold(const JsSubject *subject, const char *field,
+							 const char *group, const char *reason,
+							 Jsonb *base, Jsonb *local, Jsonb *pms);
+extern void js_conflict_release(const JsSubject *subject, const char *field);
+extern char **js_conflict_fields(int64 record_id, int *n);
+extern void js_failure_record(const JsSubject *subject,
+							  const JsFailure *failure);
+extern void js_failure_resolved(const JsSubject *subject,
+								const char *direction);
+extern int64 js_run_start(const char *entity, const char *server,
+						  const char *kind);
+extern void js_run_progress(int64 run_id, const JsCounts *counts);
+extern void js_run_finish(int64 run_id, const JsCounts *counts,
+						  const char *error);
+extern int64 js_tick(void);
+
+#endif							/* JS_JOURNAL_H */

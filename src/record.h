@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * record.h
+ *	  One record as the PMS sent it, in terms of the entity's fields.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_RECORD_H
+#define JS_RECORD_H
+
+#include "config.h"
+#include "stream.h"
+
+typedef struct JsRecord
+{
+	Jsonb	   *raw;			/* as it came */
+	char	   *external_id;
+	bool		time_known;
+	TimestampTz time;			/* when the PMS changed it, its clock */
+	bool		deleted;
+	char	   *version;		/* ETag, if it came with one */
+	Jsonb	  **fields;			/* of the entity; NULL: not in the record */
+	uint64		hash;
+} JsRecord;
+
+extern bool js_record_learn(JsEntity *entity, JsStream *stream, Jsonb *raw);
+extern JsRecord *js_record_read(JsEntity *entity, JsStream *stream,
+								bool plain, Jsonb *raw);
+extern bool js_record_time(JsStream *stream, Jsonb *raw, TimestampTz *time);
+extern char *js_record_id(JsStream *stream, bool plain, Jsonb *raw);
+extern Jsonb *js_record_push_value(JsStream *stream, JsField *field,
+								   Jsonb *value);
+
+#endif							/* JS_RECORD_H */

@@ -1,0 +1,551 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.c
+ *	  Reading and writing rows of a bound table.
+ *
+ * This is the general path, by SPI: it serves every kind of table, and the
+ * users' triggers, constraints, rules of partitioning and generated columns
+ * do their work as for any other client.  Statements are planned once per
+ * set of columns and kept with the entity.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "jacksync.h"
+#include "row.h"
+
+/* A kept plan of one entity. */
+typedef struct RowPlan
+{
+	char	   *sql;
+	SPIPlanPtr	plan;
+	struct RowPlan *next;
+} RowPlan;
+
+/* The plans of an entity; freed with it. */
+typedef struct RowPlans
+{
+	JsEntity   *entity;			/* whose plans these are */
+	RowPlan    *first;
+	int			count;
+	MemoryContextCallback callback;
+	struct RowPlans *next;
+} RowPlans;
+
+#define MAX_PLANS 200			/* per entity; then they are made anew */
+
+static RowPlans *all_plans = NULL;
+
+/* The write that is under way, for the capture trigger. */
+static Oid	writing_relid = InvalidOid;
+static int	writing_depth = 0;
+
+static RowPlans *plans_of(JsEntity *entity);
+static void forget_plans(void *arg);
+static void free_plans(RowPlans *plans);
+static SPIPlanPtr get_plan(JsEntity *entity, const char *sql, int nargs,
+						   Oid *types);
+static const char *table_name(JsEntity *entity, bool only);
+static void append_columns(StringInfo sql, JsEntity *entity);
+static void append_key_condition(StringInfo sql, JsEntity *entity,
+								 int first_arg);
+static void read_row(JsEntity *entity, JsRow *row);
+static JsValue *parse_id(JsEntity *entity, const char *local_id);
+static JsRowState lock_where(JsEntity *entity, const char *condition,
+							 int nargs, JsColumn **columns, JsValue *args,
+							 bool lock, bool skip_locked, JsRow *row);
+static void execute(JsEntity *entity, const char *sql, int nargs,
+					JsColumn **columns, JsValue *args);
+static void execute_write(JsEntity *entity, const char *sql, int nargs,
+						  JsColumn **columns, JsValue *args);
+static int	trigger_depth(void);
+
+/*
+ * Lock a row by its primary key, so that nobody changes it before the end of
+ * the transaction (FOR NO KEY UPDATE: foreign keys to it are not disturbed).
+ */
+JsRowState
+js_row_lock(JsEntity *entity, const char *local_id, bool skip_locked,
+			JsRow *row)
+{
+	StringInfoData condition;
+	JsColumn  **columns = palloc(sizeof(JsColumn *) * entity->nkeys);
+
+	initStringInfo(&condition);
+	append_key_condition(&condition, entity, 1);
+	for (int i = 0; i < entity->nkeys; i++)
+		columns[i] = &entity->keys[i];
+	return lock_where(entity, condition.data, entity->nkeys, columns,
+					  parse_id(entity, local_id), true, skip_locked, row);
+}
+
+/* Read a row by its primary key without a lock. */
+JsRowState
+js_row_read(JsEntity *entity, const char *local_id, JsRow *row)
+{
+	StringInfoData condition;
+	JsColumn  **columns = palloc(sizeof(JsColumn *) * entity->nkeys);
+
+	initStringInfo(&condition);
+	append_key_condition(&condition, entity, 1);
+	for (int i = 0; i < entity->nkeys; i++)
+		columns[i] = &entity->keys[i];
+	return lock_where(entity, condition.data, entity->nkeys, columns,
+					  parse_id(entity, local_id), false, false, row);
+}
+
+/* Lock a row by the id that the PMS gave it. */
+JsRowState
+js_row_lock_external(JsEntity *entity, const char *external_id,
+					 const char *property, bool skip_locked, JsRow *row)
+{
+	StringInfoData condition;
+	JsColumn   *columns[2];
+	JsValue		args[2];
+	int			nargs = 1;
+
+	initStringInfo(&condition);
+	appendStringInfo(&condition, "%s = $1",
+					 quote_identifier(entity->external.name));
+	columns[0] = &entity->external;
+	args[0] = js_value_from_text(columns[0], pstrdup(external_id));
+	if (entity->property != NULL && property != NULL)
+	{
+		appendStringInfo(&condition, " AND %s = $2",
+						 quote_identifier(entity->property->name));
+		columns[1] = entity->property;
+		args[1] = js_value_from_text(columns[1], pstrdup(property));
+		nargs = 2;
+	}
+	return lock_where(entity, condition.data, nargs, columns, args, true,
+					  skip_locked, row);
+}
+
+/* Read, and perhaps lock, the row that satisfies a condition. */
+static JsRowState
+lock_where(JsEntity *entity, const char *condition, int nargs,
+		   JsColumn **columns, JsValue *args, bool lock, bool skip_locked,
+		   JsRow *row)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	append_columns(&sql, entity);
+	appendStringInfo(&sql, " FROM %s WHERE %s", table_name(entity, true),
+					 condition);
+	if (lock)
+		appendStringInfo(&sql, " FOR NO KEY UPDATE%s",
+						 skip_locked ? " SKIP LOCKED" : "");
+	execute(entity, sql.data, nargs, columns, args);
+	if (SPI_processed > 1)
+		return JS_ROW_AMBIGUOUS;
+	if (SPI_processed == 1)
+	{
+		read_row(entity, row);
+		return JS_ROW_FOUND;
+	}
+	if (!lock || !skip_locked)
+		return JS_ROW_MISSING;
+
+	/* skipped, or not there? */
+	resetStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT 1 FROM %s WHERE %s",
+					 table_name(entity, true), condition);
+	execute(entity, sql.data, nargs, columns, args);
+	return SPI_processed > 0 ? JS_ROW_LOCKED : JS_ROW_MISSING;
+}
+
+/*
+ * Write some fields of a row that is locked, and read back what the table
+ * made of them.  external_id is written too, unless it is NULL.  Returns
+ * false if a trigger suppressed the update.
+ */
+bool
+js_row_update(JsEntity *entity, JsRow *row, const bool *write,
+			  const JsValue *values, const char *external_id)
+{
+	StringInfoData sql;
+	int			max = entity->nfields + entity->nkeys + 1;
+	JsColumn  **columns = palloc(sizeof(JsColumn *) * max);
+	JsValue    *args = palloc(sizeof(JsValue) * max);
+	int			nargs = 0;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "UPDATE %s SET ", table_name(entity, true));
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		if (!write[i])
+			continue;
+		columns[nargs] = &entity->fields[i].column;
+		args[nargs++] = values[i];
+		appendStringInfo(&sql, "%s%s = $%d", nargs > 1 ? ", " : "",
+						 quote_identifier(columns[nargs - 1]->name), nargs);
+	}
+	if (external_id != NULL)
+	{
+		columns[nargs] = &entity->external;
+		args[nargs++] = js_value_from_text(&entity->external,
+										   pstrdup(external_id));
+		appendStringInfo(&sql, "%s%s = $%d", nargs > 1 ? ", " : "",
+						 quote_identifier(entity->external.name), nargs);
+	}
+	appendStringInfoString(&sql, " WHERE ");
+	append_key_condition(&sql, entity, nargs + 1);
+	for (int i = 0; i < entity->nkeys; i++)
+	{
+		columns[nargs] = &entity->keys[i];
+		args[nargs++] = row->keys[i];
+	}
+	appendStringInfoString(&sql, " RETURNING ");
+	append_columns(&sql, entity);
+
+	execute_write(entity, sql.data, nargs, columns, args);
+	if (SPI_processed == 0)
+		return false;
+	read_row(entity, row);
+	return true;
+}
+
+/*
+ * Insert a row with some fields, and read back what the table made of it.
+ * Returns false if a trigger suppressed it.
+ */
+bool
+js_row_insert(JsEntity *entity, const char *external_id, const char *property,
+			  const bool *write, const JsValue *values, JsRow *row)
+{
+	StringInfoData sql;
+	StringInfoData list;
+	int			max = entity->nfields + 2;
+	JsColumn  **columns = palloc(sizeof(JsColumn *) * max);
+	JsValue    *args = palloc(sizeof(JsValue) * max);
+	int			nargs = 0;
+
+	columns[nargs] = &entity->external;
+	args[nargs++] = js_value_from_text(&entity->external,
+									   pstrdup(external_id));
+	if (entity->property != NULL && property != NULL)
+	{
+		columns[nargs] = entity->property;
+		args[nargs++] = js_value_from_text(entity->property,
+										   pstrdup(property));
+	}
+	for (int i = 0; i < entity->nfields; i++)
+		if (write[i])
+		{
+			columns[nargs] = &entity->fields[i].column;
+			args[nargs++] = values[i];
+		}
+
+	initStringInfo(&sql);
+	initStringInfo(&list);
+	appendStringInfo(&sql, "INSERT INTO %s (", table_name(entity, false));
+	for (int i = 0; i < nargs; i++)
+	{
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+						 quote_identifier(columns[i]->name));
+		appendStringInfo(&list, "%s$%d", i > 0 ? ", " : "", i + 1);
+	}
+	appendStringInfo(&sql, ") VALUES (%s) RETURNING ", list.data);
+	append_columns(&sql, entity);
+
+	execute_write(entity, sql.data, nargs, columns, args);
+	if (SPI_processed == 0)
+		return false;
+	read_row(entity, row);
+	return true;
+}
+
+/* Delete a row that is locked.  Returns false if a trigger suppressed it. */
+bool
+js_row_delete(JsEntity *entity, JsRow *row)
+{
+	StringInfoData sql;
+	JsColumn  **columns = palloc(sizeof(JsColumn *) * entity->nkeys);
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "DELETE FROM %s WHERE ", table_name(entity, true));
+	append_key_condition(&sql, entity, 1);
+	for (int i = 0; i < entity->nkeys; i++)
+		columns[i] = &entity->keys[i];
+	execute_write(entity, sql.data, entity->nkeys, columns, row->keys);
+	return SPI_processed > 0;
+}
+
+/*
+ * Is a row of this table being written by ourselves, in the statement whose
+ * triggers run now?  The capture trigger then has nothing to log.  Writes
+ * that users' triggers make meanwhile are nested deeper, and are logged.
+ */
+bool
+js_row_being_written(Oid relid)
+{
+	return OidIsValid(writing_relid) && relid == writing_relid &&
+		trigger_depth() == writing_depth;
+}
+
+/* Is any write of ours under way?  Guards of operations do not apply then. */
+bool
+js_row_write_active(void)
+{
+	return OidIsValid(writing_relid);
+}
+
+/* How deep are we in triggers? */
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
+
+/* Run a statement that writes, known to the capture trigger as ours. */
+static void
+execute_write(JsEntity *entity, const char *sql, int nargs,
+			  JsColumn **columns, JsValue *args)
+{
+	Oid			outer_relid = writing_relid;
+	int			outer_depth = writing_depth;
+
+	PG_TRY();
+	{
+		writing_relid = entity->relid;
+		writing_depth = trigger_depth() + 1;
+		execute(entity, sql, nargs, columns, args);
+	}
+	PG_FINALLY();
+	{
+		writing_relid = outer_relid;
+		writing_depth = outer_depth;
+	}
+	PG_END_TRY();
+}
+
+/* Run a statement with values of columns as its arguments. */
+static void
+execute(JsEntity *entity, const char *sql, int nargs, JsColumn **columns,
+		JsValue *args)
+{
+	Oid		   *types = palloc(sizeof(Oid) * nargs);
+	Datum	   *values = palloc(sizeof(Datum) * nargs);
+	char	   *nulls = palloc(nargs);
+	MemoryContext caller = CurrentMemoryContext;
+	int			result;
+
+	for (int i = 0; i < nargs; i++)
+	{
+		types[i] = columns[i]->typid;
+		values[i] = args[i].value;
+		nulls[i] = args[i].isnull ? 'n' : ' ';
+	}
+	result = SPI_execute_plan(get_plan(entity, sql, nargs, types), values,
+							  nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s: %s",
+			 SPI_result_code_string(result), sql);
+	/* SPI leaves its own context current */
+	MemoryContextSwitchTo(caller);
+}
+
+/* The kept plan of a statement. */
+static SPIPlanPtr
+get_plan(JsEntity *entity, const char *sql, int nargs, Oid *types)
+{
+	RowPlans   *plans = plans_of(entity);
+	RowPlan    *plan;
+
+	for (plan = plans->first; plan != NULL; plan = plan->next)
+		if (strcmp(plan->sql, sql) == 0)
+		{
+			if (plan->plan != NULL && SPI_plan_is_valid(plan->plan))
+				return plan->plan;
+			break;
+		}
+	if (plan == NULL)
+	{
+		MemoryContext old;
+
+		if (plans->count >= MAX_PLANS)
+			free_plans(plans);
+		old = MemoryContextSwitchTo(entity->mcxt);
+		plan = palloc0(sizeof(RowPlan));
+		plan->sql = pstrdup(sql);
+		plan->next = plans->first;
+		plans->first = plan;
+		plans->count++;
+		MemoryContextSwitchTo(old);
+	}
+	else if (plan->plan != NULL)
+		SPI_freeplan(plan->plan);
+
+	plan->plan = NULL;
+	plan->plan = SPI_prepare(sql, nargs, types);
+	if (plan->plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s: %s",
+			 SPI_result_code_string(SPI_result), sql);
+	SPI_keepplan(plan->plan);
+	return plan->plan;
+}
+
+/* The plans of an entity; they go when its memory goes. */
+static RowPlans *
+plans_of(JsEntity *entity)
+{
+	RowPlans   *plans;
+
+	for (plans = all_plans; plans != NULL; plans = plans->next)
+		if (plans->entity == entity)
+			return plans;
+
+	plans = MemoryContextAllocZero(entity->mcxt, sizeof(RowPlans));
+	plans->entity = entity;
+	plans->next = all_plans;
+	all_plans = plans;
+	plans->callback.func = forget_plans;
+	plans->callback.arg = plans;
+	MemoryContextRegisterResetCallback(entity->mcxt, &plans->callback);
+	return plans;
+}
+
+/* The memory of an entity goes away. */
+static void
+forget_plans(void *arg)
+{
+	RowPlans   *plans = (RowPlans *) arg;
+	RowPlans  **link = &all_plans;
+
+	while (*link != plans)
+		link = &(*link)->next;
+	*link = plans->next;
+	free_plans(plans);
+}
+
+/* Free all plans of an entity. */
+static void
+free_plans(RowPlans *plans)
+{
+	for (RowPlan *plan = plans->first; plan != NULL; plan = plan->next)
+		if (plan->plan != NULL)
+			SPI_freeplan(plan->plan);
+	plans->first = NULL;
+	plans->count = 0;
+}
+
+/* The quoted name of the table, as it is called now. */
+static const char *
+table_name(JsEntity *entity, bool only)
+{
+	char	   *relname = get_rel_name(entity->relid);
+	char	   *nspname = get_namespace_name(get_rel_namespace(entity->relid));
+
+	if (relname == NULL || nspname == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table of entity \"%s\" does not exist",
+						entity->name)));
+	return psprintf("%s%s", only && !entity->partitioned ? "ONLY " : "",
+					quote_qualified_identifier(nspname, relname));
+}
+
+/* The columns that read_row() wants: key, external id, fields. */
+static void
+append_columns(StringInfo sql, JsEntity *entity)
+{
+	for (int i = 0; i < entity->nkeys; i++)
+		appendStringInfo(sql, "%s, ", quote_identifier(entity->keys[i].name));
+	appendStringInfoString(sql, quote_identifier(entity->external.name));
+	for (int i = 0; i < entity->nfields; i++)
+		appendStringInfo(sql, ", %s",
+						 quote_identifier(entity->fields[i].column.name));
+}
+
+/* The condition on the primary key. */
+static void
+append_key_condition(StringInfo sql, JsEntity *entity, int first_arg)
+{
+	for (int i = 0; i < entity->nkeys; i++)
+		appendStringInfo(sql, "%s%s = $%d", i > 0 ? " AND " : "",
+						 quote_identifier(entity->keys[i].name),
+						 first_arg + i);
+}
+
+/* Copy the row of the present result. */
+static void
+read_row(JsEntity *entity, JsRow *row)
+{
+	HeapTuple	tuple = SPI_tuptable->vals[0];
+	TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+	int			column = 1;
+
+	row->keys = palloc(sizeof(JsValue) * entity->nkeys);
+	row->values = palloc(sizeof(JsValue) * Max(entity->nfields, 1));
+	for (int i = 0; i < entity->nkeys; i++)
+		row->keys[i].value = SPI_getbinval(tuple, tupdesc, column++,
+										   &row->keys[i].isnull);
+	row->external.value = SPI_getbinval(tuple, tupdesc, column++,
+										&row->external.isnull);
+	for (int i = 0; i < entity->nfields; i++)
+		row->values[i].value = SPI_getbinval(tuple, tupdesc, column++,
+											 &row->values[i].isnull);
+	row->local_id = js_row_id_from_values(entity, row->keys);
+}
+
+/* The primary key as text: a JSON array where it has several columns. */
+char *
+js_row_id_from_values(JsEntity *entity, const JsValue *keys)
+{
+	StringInfoData buf;
+
+	if (entity->nkeys == 1)
+		return js_value_to_text(&entity->keys[0], keys[0]);
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '[');
+	for (int i = 0; i < entity->nkeys; i++)
+	{
+		Jsonb	   *string;
+
+		string = js_jsonb_string(js_value_to_text(&entity->keys[i], keys[i]));
+		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "",
+						 js_jsonb_out(string));
+	}
+	appendStringInfoChar(&buf, ']');
+	return buf.data;
+}
+
+/* The values of a primary key that js_row_id_from_values() wrote. */
+static JsValue *
+parse_id(JsEntity *entity, const char *local_id)
+{
+	JsValue    *keys = palloc(sizeof(JsValue) * entity->nkeys);
+	Jsonb	   *array;
+
+	if (entity->nkeys == 1)
+	{
+		keys[0] = js_value_from_text(&entity->keys[0], pstrdup(local_id));
+		return keys;
+	}
+	array = js_jsonb_in(local_id);
+	for (int i = 0; i < entity->nkeys; i++)
+	{
+		JsonbValue *value = getIthJsonbValueFromContainer(&array->root, i);
+
+		if (value == NULL || value->type != jbvString)
+			ereport(ERROR,
+					(errcode(ERRCODE_JS_CONFIG),
+					 errmsg("primary key \"%s\" does not fit the table of entity \"%s\"",
+							local_id, entity->name)));
+		keys[i] = js_value_from_text(&entity->keys[i],
+									 pnstrdup(value->val.string.val,
+											  value->val.string.len));
+	}
+	return keys;
+}

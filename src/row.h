@@ -1,0 +1,51 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.h
+ *	  Reading and writing rows of a bound table.
+ *
+ * The caller has pinned the settings and become the owner of the table
+ * (secure.h), and SPI is connected.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_ROW_H
+#define JS_ROW_H
+
+#include "config.h"
+
+typedef enum JsRowState
+{
+	JS_ROW_FOUND,
+	JS_ROW_MISSING,
+	JS_ROW_LOCKED,				/* somebody else holds it */
+	JS_ROW_AMBIGUOUS			/* several rows have the external id */
+} JsRowState;
+
+typedef struct JsRow
+{
+	char	   *local_id;		/* the primary key as text */
+	JsValue    *keys;
+	JsValue		external;
+	JsValue    *values;			/* of the entity's fields */
+} JsRow;
+
+extern JsRowState js_row_lock(JsEntity *entity, const char *local_id,
+							  bool skip_locked, JsRow *row);
+extern JsRowState js_row_lock_external(JsEntity *entity,
+									   const char *external_id,
+									   const char *property,
+									   bool skip_locked, JsRow *row);
+extern JsRowState js_row_read(JsEntity *entity, const char *local_id,
+							  JsRow *row);
+extern bool js_row_update(JsEntity *entity, JsRow *row, const bool *write,
+						  const JsValue *values, const char *external_id);
+extern bool js_row_insert(JsEntity *entity, const char *external_id,
+						  const char *property, const bool *write,
+						  const JsValue *values, JsRow *row);
+extern bool js_row_delete(JsEntity *entity, JsRow *row);
+
+extern char *js_row_id_from_values(JsEntity *entity, const JsValue *keys);
+extern bool js_row_being_written(Oid relid);
+extern bool js_row_write_active(void);
+
+#endif							/* JS_ROW_H */

@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * server.h
+ *	  Foreign servers of the wrapper jacksync: options and secrets.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_SERVER_H
+#define JS_SERVER_H
+
+#include "http.h"
+
+typedef enum JsAuth
+{
+	JS_AUTH_NONE,
+	JS_AUTH_BEARER,
+	JS_AUTH_BASIC,
+	JS_AUTH_DIGEST,
+	JS_AUTH_API_KEY,
+	JS_AUTH_CLIENT_CREDENTIALS,
+	JS_AUTH_REFRESH_TOKEN,
+	JS_AUTH_SESSION_TOKEN
+} JsAuth;
+
+/* A name and a value; secret ones are wiped when the server is freed. */
+typedef struct JsOption
+{
+	char	   *name;
+	char	   *value;
+	bool		secret;
+	struct JsOption *next;
+} JsOption;
+
+typedef struct JsServer
+{
+	Oid			serverid;
+	char	   *name;
+	char	   *base_url;
+	JsAuth		auth;
+	JsOption   *options;
+	int			connect_timeout_ms;
+	int			timeout_ms;
+	int64		max_response;
+	bool		allow_http;
+	bool		allow_private;
+	int			rate_count;		/* 0: no limit */
+	int64		rate_period_us;
+	MemoryContextCallback callback;
+} JsServer;
+
+extern JsServer *js_server_load(MemoryContext mcxt, Oid serverid, Oid userid);
+extern const char *js_server_option(JsServer *server, const char *name);
+extern const char *js_server_secret(JsServer *server, const char *name);
+extern char *js_server_redact(JsServer *server, const char *text);
+extern void js_server_request(JsServer *server, JsHttpRequest *request);
+
+#endif							/* JS_SERVER_H */

@@ -1,0 +1,240 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.c
+ *	  A row of jacksync.stream with its state, as a struct.
+ *
+ * Read anew for every run: a run sees one configuration from start to end,
+ * and the next run sees what was changed meanwhile.  SPI is connected and the
+ * caller is inside js_internal_begin() or js_internal_user(); what is
+ * returned lives in the current memory context.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonpath.h"
+
+#include "compat.h"
+#include "jacksync.h"
+#include "statement.h"
+#include "stream.h"
+#include "value.h"
+
+#define STREAM_COLUMNS \
+	"s.stream_id, s.entity, s.server, coalesce(f.oid, 0::pg_catalog.oid)," \
+	" s.enabled, s.sync_mode, s.request, s.full_request, s.initial_value," \
+	" s.record_path::text, s.success_path::text, s.primary_key::text," \
+	" s.cursor_path::text, s.deleted_path::text, s.row_order, s.fields," \
+	" s.paginator, s.datetime_format, s.datetime_zone," \
+	" (1000000 * extract(epoch FROM s.granularity))::bigint," \
+	" (1000000 * extract(epoch FROM s.lookback_window))::bigint," \
+	" (1000000 * extract(epoch FROM s.step))::bigint," \
+	" s.detail, s.push, s.response_rules, s.property_value," \
+	" (1000000 * extract(epoch FROM s.poll_interval))::bigint," \
+	" (1000000 * extract(epoch FROM s.reconcile_interval))::bigint," \
+	" (s.record_path, s.primary_key, s.cursor_path, s.deleted_path, s.fields," \
+	"  s.datetime_zone, s.property_value)::text," \
+	" t.paused, t.initial_done, t.watermark, t.progress, t.failure_count," \
+	" t.full_wanted," \
+	" coalesce((1000000 * extract(epoch FROM t.skew))::bigint, 0)," \
+	" t.next_due_at" \
+	" FROM jacksync.stream s" \
+	" JOIN jacksync.stream_state t USING (stream_id)" \
+	" LEFT JOIN pg_catalog.pg_foreign_server f ON f.srvname = s.server"
+
+static JsStream *read_stream(void);
+static void set_path(JsJsonPath *path, const char *text);
+static JsJsonPath *optional_path(const char *text);
+static bool get_time(int column, TimestampTz *time);
+static void *allocate(void *ctx, size_t size);
+
+/* The stream of that number; NULL if there is none. */
+JsStream *
+js_stream_load(int32 stream_id)
+{
+	static JsStatement statement = {
+		"SELECT " STREAM_COLUMNS " WHERE s.stream_id = $1",
+		{INT4OID}
+	};
+	JsArgs		args = {0};
+
+	js_arg(&args, Int32GetDatum(stream_id));
+	return js_run(&statement, &args) > 0 ? read_stream() : NULL;
+}
+
+/* The stream of an entity and a server; NULL if there is none. */
+JsStream *
+js_stream_find(const char *entity, const char *server)
+{
+	static JsStatement statement = {
+		"SELECT " STREAM_COLUMNS " WHERE s.entity = $1"
+		" AND ($2 IS NULL OR s.server = $2)",
+		{TEXTOID, NAMEOID}
+	};
+	JsArgs		args = {0};
+
+	js_arg_text(&args, entity);
+	js_arg_name(&args, server);
+	return js_run(&statement, &args) > 0 ? read_stream() : NULL;
+}
+
+/* How many streams an entity has. */
+int
+js_stream_count(const char *entity)
+{
+	static JsStatement statement = {
+		"SELECT count(*) FROM jacksync.stream WHERE entity = $1",
+		{TEXTOID}
+	};
+	JsArgs		args = {0};
+
+	js_arg_text(&args, entity);
+	js_run(&statement, &args);
+	return (int) js_get_int8(0, 1);
+}
+
+/* The stream in the first row of the present result. */
+static JsStream *
+read_stream(void)
+{
+	JsStream   *stream = palloc0(sizeof(JsStream));
+	char	   *text;
+	bool		isnull;
+
+	stream->stream_id = js_get_int4(0, 1);
+	stream->entity = js_get_text(0, 2);
+	stream->server = js_get_text(0, 3);
+	stream->serverid = DatumGetObjectId(js_get(0, 4, &isnull));
+	stream->enabled = js_get_bool(0, 5);
+	stream->sync_mode = js_get_text(0, 6);
+	stream->request = js_get_jsonb(0, 7);
+	stream->full_request = js_get_jsonb(0, 8);
+	stream->initial_known = get_time(9, &stream->initial_value);
+	set_path(&stream->record_path, js_get_text(0, 10));
+	stream->success_path = optional_path(js_get_text(0, 11));
+	set_path(&stream->primary_key, js_get_text(0, 12));
+	stream->cursor_path = optional_path(js_get_text(0, 13));
+	stream->deleted_path = optional_path(js_get_text(0, 14));
+	stream->row_order = js_get_text(0, 15);
+	stream->fields = js_get_jsonb(0, 16);
+	stream->paginator = js_get_jsonb(0, 17);
+	stream->datetime_format = js_get_text(0, 18);
+	stream->datetime_zone = js_get_text(0, 19);
+	stream->granularity = js_get_int8(0, 20);
+	stream->lookback = js_get_int8(0, 21);
+	stream->step = js_get_int8(0, 22);
+	stream->detail = js_get_jsonb(0, 23);
+	stream->push = js_get_jsonb(0, 24);
+	stream->response_rules = js_get_jsonb(0, 25);
+	stream->property_value = js_get_text(0, 26);
+	stream->poll_interval = js_get_int8(0, 27);
+	stream->reconcile_interval = js_get_int8(0, 28);
+	text = js_get_text(0, 29);
+	stream->seed = hash_bytes_extended((unsigned char *) text, strlen(text),
+									   stream->stream_id);
+	stream->paused = js_get_bool(0, 30);
+	stream->initial_done = js_get_bool(0, 31);
+	stream->watermark_known = get_time(32, &stream->watermark);
+	stream->progress = js_get_jsonb(0, 33);
+	stream->failure_count = js_get_int4(0, 34);
+	stream->full_wanted = js_get_bool(0, 35);
+	stream->skew = js_get_int8(0, 36);
+	(void) get_time(37, &stream->next_due_at);
+	return stream;
+}
+
+/* Read a time of the first row; false if it is null. */
+static bool
+get_time(int column, TimestampTz *time)
+{
+	bool		isnull;
+	Datum		value = js_get(0, column, &isnull);
+
+	*time = isnull ? 0 : DatumGetTimestampTz(value);
+	return !isnull;
+}
+
+/* Prepare a path for evaluation. */
+static void
+set_path(JsJsonPath *path, const char *text)
+{
+	JsAllocator allocator = {allocate, CurrentMemoryContext};
+
+	path->text = pstrdup(text);
+	path->jsonpath = DirectFunctionCall1(jsonpath_in, CStringGetDatum(text));
+	path->simple = js_path_parse(path->text, &allocator);
+}
+
+/* A path made from its text; errors are those of jsonpath. */
+JsJsonPath *
+js_path_make(const char *text)
+{
+	JsJsonPath *path = palloc0(sizeof(JsJsonPath));
+
+	set_path(path, text);
+	return path;
+}
+
+/* The same for a path that may be missing. */
+static JsJsonPath *
+optional_path(const char *text)
+{
+	return text == NULL ? NULL : js_path_make(text);
+}
+
+/* Memory for the pure code comes from the current context. */
+static void *
+allocate(void *ctx, size_t size)
+{
+	return MemoryContextAlloc((MemoryContext) ctx, size);
+}
+
+/* Call one of the server's jsonpath functions; NULL for null. */
+static Jsonb *
+call_path(PGFunction function, JsJsonPath *path, Jsonb *document)
+{
+	LOCAL_FCINFO(fcinfo, 4);
+	Datum		result;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 4, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = JsonbPGetDatum(document);
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = path->jsonpath;
+	fcinfo->args[1].isnull = false;
+	fcinfo->args[2].value = JsonbPGetDatum(js_jsonb_in("{}"));
+	fcinfo->args[2].isnull = false;
+	fcinfo->args[3].value = BoolGetDatum(true); /* silent */
+	fcinfo->args[3].isnull = false;
+	result = function(fcinfo);
+	return fcinfo->isnull ? NULL : DatumGetJsonbP(result);
+}
+
+/* The first value that a path finds, or NULL. */
+Jsonb *
+js_path_first(JsJsonPath *path, Jsonb *document)
+{
+	return call_path(jsonb_path_query_first, path, document);
+}
+
+/* All values that a path finds, as an array. */
+Jsonb *
+js_path_all(JsJsonPath *path, Jsonb *document)
+{
+	return call_path(jsonb_path_query_array, path, document);
+}
+
+/* Is a predicate true? */
+bool
+js_path_match(JsJsonPath *path, Jsonb *document)
+{
+	Jsonb	   *result = js_path_first(path, document);
+	JsonbValue	scalar;
+
+	return result != NULL && JB_ROOT_IS_SCALAR(result) &&
+		JsonbExtractScalar(&result->root, &scalar) &&
+		scalar.type == jbvBool && scalar.val.boolean;
+}

@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.h
+ *	  A row of jacksync.stream with its state, as a struct.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_STREAM_H
+#define JS_STREAM_H
+
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "jspath.h"
+
+/* A jsonpath of the configuration: a simple one, or one for the server. */
+typedef struct JsJsonPath
+{
+	char	   *text;
+	Datum		jsonpath;
+	JsPath	   *simple;			/* NULL: outside of the subset */
+} JsJsonPath;
+
+typedef struct JsStream
+{
+	int32		stream_id;
+	char	   *entity;
+	char	   *server;
+	Oid			serverid;		/* InvalidOid: the server is gone */
+	bool		enabled;
+	char	   *sync_mode;
+	Jsonb	   *request;
+	Jsonb	   *full_request;	/* NULL: as request */
+	bool		initial_known;
+	TimestampTz initial_value;
+	JsJsonPath	record_path;
+	JsJsonPath *success_path;	/* NULL: none */
+	JsJsonPath	primary_key;
+	JsJsonPath *cursor_path;
+	JsJsonPath *deleted_path;
+	char	   *row_order;
+	Jsonb	   *fields;
+	Jsonb	   *paginator;
+	char	   *datetime_format;
+	char	   *datetime_zone;
+	int64		granularity;	/* microseconds */
+	int64		lookback;
+	int64		step;			/* 0: none */
+	Jsonb	   *detail;
+	Jsonb	   *push;
+	Jsonb	   *response_rules;
+	char	   *property_value;
+	int64		poll_interval;
+	int64		reconcile_interval;
+	uint64		seed;
+
+	/* state */
+	bool		paused;
+	bool		initial_done;
+	bool		watermark_known;
+	TimestampTz watermark;
+	Jsonb	   *progress;
+	int32		failure_count;
+	bool		full_wanted;
+	int64		skew;			/* microseconds */
+	TimestampTz next_due_at;
+} JsStream;
+
+extern JsStream *js_stream_load(int32 stream_id);
+extern JsStream *js_stream_find(const char *entity, const char *server);
+extern int	js_stream_count(const char *entity);
+extern Jsonb *js_path_first(JsJsonPath *path, Jsonb *document);
+extern bool js_path_match(JsJsonPath *path, Jsonb *document);
+extern Jsonb *js_path_all(JsJsonPath *path, Jsonb *document);
+extern JsJsonPath *js_path_make(const char *text);
+
+#endif							/* JS_STREAM_H */

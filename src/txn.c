@@ -1,0 +1,123 @@
+/*-------------------------------------------------------------------------
+ *
+ * txn.c
+ *	  Transactions of a cycle, in the worker and in a session alike.
+ *
+ * The worker starts and commits transactions of its own.  A session runs a
+ * procedure: there is always a transaction, and SPI, connected as non-atomic,
+ * commits it.  In both an internal subtransaction encloses the work, so that
+ * after an error nothing of SPI, locks or users is left behind.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "txn.h"
+
+static bool in_session = false;
+static bool active = false;
+static MemoryContext outer_context;
+static ResourceOwner outer_owner;
+
+/* Are we in a procedure of a session (else: in the worker)? */
+void
+js_txn_use_session(bool session)
+{
+	in_session = session;
+}
+
+/* Is a transaction of ours under way? */
+bool
+js_txn_active(void)
+{
+	return active;
+}
+
+/*
+ * Begin.  SPI is connected and a snapshot is set; the current memory context
+ * stays what it was.  activity is what pg_stat_activity shows in the worker.
+ */
+void
+js_txn_begin(const char *activity)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	Assert(!active);
+	if (!in_session)
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		SPI_connect();
+		debug_query_string = activity;
+		pgstat_report_activity(STATE_RUNNING, activity);
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	outer_context = CurrentMemoryContext;
+	outer_owner = CurrentResourceOwner;
+	active = true;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Commit. */
+void
+js_txn_end(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	Assert(active);
+	ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(outer_context);
+	CurrentResourceOwner = outer_owner;
+	PopActiveSnapshot();
+	active = false;
+	if (in_session)
+		SPI_commit();
+	else
+	{
+		SPI_finish();
+		CommitTransactionCommand();
+		pgstat_report_stat(true);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		debug_query_string = NULL;
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * Roll back after an error.  The error has been copied and flushed by the
+ * caller.  Harmless if no transaction is under way.
+ */
+void
+js_txn_abort(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (!active)
+		return;
+	active = false;
+	if (in_session)
+	{
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(outer_context);
+		CurrentResourceOwner = outer_owner;
+		PopActiveSnapshot();
+		SPI_rollback();
+	}
+	else
+	{
+		AbortCurrentTransaction();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		debug_query_string = NULL;
+	}
+	MemoryContextSwitchTo(caller);
+}

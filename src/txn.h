@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * txn.h
+ *	  Transactions of a cycle, in the worker and in a session alike.
+ *
+ * Between js_txn_end() and the next js_txn_begin() nothing is held: no
+ * snapshot, no lock, and in the worker no transaction either.  That is where
+ * HTTP happens.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_TXN_H
+#define JS_TXN_H
+
+extern void js_txn_use_session(bool session);
+extern void js_txn_begin(const char *activity);
+extern void js_txn_end(void);
+extern void js_txn_abort(void);
+extern bool js_txn_active(void);
+
+#endif							/* JS_TXN_H */

@@ -1,0 +1,508 @@
+/*-------------------------------------------------------------------------
+ *
+ * value.c
+ *	  Typed values: JSON from the PMS against columns of a table.
+ *
+ * A value of the PMS is cast to the type of the column as the column's input
+ * function does it, and compared by the type's own equality.  So 100.0 and
+ * 100.00 are the same number, two spellings of an instant are the same
+ * instant, and a char(n) does not care for trailing blanks; nothing of that
+ * is ever a conflict.
+ *
+ * Input functions and equality operators of users' types run users' code: the
+ * caller has switched to the owner of the table (secure.h).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "compat.h"
+#include "jacksync.h"
+#include "json.h"
+#include "merge.h"
+#include "value.h"
+
+static void set_polymorphic(FmgrInfo *finfo, Oid function, Oid result,
+							Oid argtype, MemoryContext mcxt);
+static JsValue container_value(JsColumn *column, Jsonb *json);
+static char *scalar_text(JsonbValue *value);
+static bool text_blank(const char *s, int len);
+static bool string_category(Oid type);
+static JsonbValue pushable(Jsonb *json);
+static const JsJson *as_tree(JsColumn *column, JsValue value,
+							 const JsAllocator *allocator);
+static JsValue merge_text(JsColumn *column, JsValue base, JsValue local,
+						  JsValue pms, bool base_known);
+
+/*
+ * Look up what is needed to handle values of one column.  The result lives
+ * in mcxt.
+ */
+void
+js_column_init(JsColumn *column, Relation rel, AttrNumber attnum,
+			   MemoryContext mcxt)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	TypeCacheEntry *typcache;
+	Oid			inputfn;
+	Oid			outputfn;
+	bool		varlena;
+
+	memset(column, 0, sizeof(JsColumn));
+	column->attnum = attnum;
+	column->name = MemoryContextStrdup(mcxt, NameStr(att->attname));
+	column->typid = att->atttypid;
+	column->typmod = att->atttypmod;
+	column->collation = att->attcollation;
+	column->basetype = getBaseType(att->atttypid);
+	column->is_array = OidIsValid(get_element_type(column->basetype));
+	column->is_text = column->basetype == TEXTOID ||
+		column->basetype == VARCHAROID ||
+		string_category(column->basetype);
+	column->byval = att->attbyval;
+	column->len = att->attlen;
+	column->relrowtype = rel->rd_rel->reltype;
+
+	getTypeInputInfo(column->typid, &inputfn, &column->ioparam);
+	fmgr_info_cxt(inputfn, &column->input, mcxt);
+	getTypeOutputInfo(column->typid, &outputfn, &varlena);
+	fmgr_info_cxt(outputfn, &column->output, mcxt);
+
+	typcache = lookup_type_cache(column->basetype, TYPECACHE_EQ_OPR_FINFO);
+	if (OidIsValid(typcache->eq_opr_finfo.fn_oid))
+		fmgr_info_cxt(typcache->eq_opr_finfo.fn_oid, &column->equal, mcxt);
+
+	set_polymorphic(&column->tojson, F_TO_JSONB, JSONBOID, column->typid,
+					mcxt);
+	set_polymorphic(&column->populate, F_JSONB_POPULATE_RECORD,
+					column->relrowtype, column->relrowtype, mcxt);
+}
+
+/* Is a type one of strings (text, varchar, char, citext, ...)? */
+static bool
+string_category(Oid type)
+{
+	char		category;
+	bool		preferred;
+
+	get_type_category_preferred(type, &category, &preferred);
+	return category == TYPCATEGORY_STRING;
+}
+
+/* Prepare a polymorphic function for an argument of a given type. */
+static void
+set_polymorphic(FmgrInfo *finfo, Oid function, Oid result, Oid argtype,
+				MemoryContext mcxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	Const	   *arg = makeConst(argtype, -1, InvalidOid, -1, (Datum) 0, true,
+								false);
+
+	fmgr_info_cxt(function, finfo, mcxt);
+	fmgr_info_set_expr((Node *) makeFuncExpr(function, result,
+											 list_make1(arg),
+											 InvalidOid, InvalidOid,
+											 COERCE_EXPLICIT_CALL),
+					   finfo);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Cast a JSON value to the type of a column.  JSON null is NULL.  An object
+ * or array goes into jsonb as it is, into arrays and composite types by
+ * member, and into other types as its text.  Errors are those of the type's
+ * input function.
+ */
+JsValue
+js_value_from_json(JsColumn *column, Jsonb *json)
+{
+	JsonbValue	scalar;
+	JsValue		result = {(Datum) 0, true};
+
+	if (js_jsonb_is_null(json))
+	{
+		/* a domain may refuse NULL: its input function must see it */
+		if (column->basetype != column->typid)
+			(void) InputFunctionCall(&column->input, NULL, column->ioparam,
+									 column->typmod);
+		return result;
+	}
+	if (column->typid == JSONBOID)
+	{
+		result.value = JsonbPGetDatum(json);
+		result.isnull = false;
+		return result;
+	}
+	if (column->basetype != JSONBOID && column->basetype != JSONOID &&
+		JB_ROOT_IS_SCALAR(json))
+	{
+		JsonbExtractScalar(&json->root, &scalar);
+		return js_value_from_text(column, scalar_text(&scalar));
+	}
+	if (!column->is_array && get_typtype(column->basetype) != TYPTYPE_COMPOSITE)
+		return js_value_from_text(column, js_jsonb_out(json));
+	return container_value(column, json);
+}
+
+/* Call the input function of a column's type. */
+JsValue
+js_value_from_text(JsColumn *column, char *text)
+{
+	JsValue		result;
+
+	result.value = InputFunctionCall(&column->input, text, column->ioparam,
+									 column->typmod);
+	result.isnull = false;
+	return result;
+}
+
+/*
+ * Cast a JSON array or object to an array or composite column: by
+ * jsonb_populate_record() on a record of the table that has this column only.
+ */
+static JsValue
+container_value(JsColumn *column, Jsonb *json)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	JsonbParseState *state;
+	Datum		row;
+	JsValue		result;
+
+	state = js_object_begin();
+	js_object_put(&state, column->name, json);
+
+	InitFunctionCallInfoData(*fcinfo, &column->populate, 2, InvalidOid, NULL,
+							 NULL);
+	fcinfo->args[0].value = (Datum) 0;
+	fcinfo->args[0].isnull = true;
+	fcinfo->args[1].value = JsonbPGetDatum(js_object_end(state));
+	fcinfo->args[1].isnull = false;
+	row = FunctionCallInvoke(fcinfo);
+
+	result.value = GetAttributeByNum(DatumGetHeapTupleHeader(row),
+									 column->attnum, &result.isnull);
+	return result;
+}
+
+/* The text of a scalar, as an input function wants it. */
+static char *
+scalar_text(JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			elog(ERROR, "unexpected scalar of type %d", (int) value->type);
+	}
+	return NULL;				/* keep the compiler quiet */
+}
+
+/* The JSON of a column's value; NULL is JSON null. */
+Jsonb *
+js_value_to_json(JsColumn *column, JsValue value)
+{
+	if (value.isnull)
+		return js_jsonb_null();
+	if (column->typid == JSONBOID)
+		return DatumGetJsonbP(value.value);
+	return DatumGetJsonbP(FunctionCall1(&column->tojson, value.value));
+}
+
+/* The text of a column's value, by its output function; NULL for NULL. */
+char *
+js_value_to_text(JsColumn *column, JsValue value)
+{
+	if (value.isnull)
+		return NULL;
+	return OutputFunctionCall(&column->output, value.value);
+}
+
+/*
+ * Are two values of a column the same?  By the type's equality, under the
+ * "C" collation where it takes one: a case-insensitive collation must not
+ * hide that somebody corrected a name.
+ */
+bool
+js_value_equal(JsColumn *column, JsValue a, JsValue b)
+{
+	if (a.isnull || b.isnull)
+		return a.isnull && b.isnull;
+	if (OidIsValid(column->equal.fn_oid))
+		return DatumGetBool(FunctionCall2Coll(&column->equal,
+											  OidIsValid(column->collation) ?
+											  C_COLLATION_OID : InvalidOid,
+											  a.value, b.value));
+	if (column->basetype == JSONOID)
+		return js_jsonb_same(js_value_to_json(column, a),
+							js_value_to_json(column, b));
+	return strcmp(js_value_to_text(column, a),
+				  js_value_to_text(column, b)) == 0;
+}
+
+/* NULL, only white space, or an array or object without elements? */
+bool
+js_value_blank(JsColumn *column, JsValue value)
+{
+	if (value.isnull)
+		return true;
+	if (column->is_array)
+		return ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(value.value)),
+							  ARR_DIMS(DatumGetArrayTypeP(value.value))) == 0;
+	if (column->basetype == JSONBOID || column->basetype == JSONOID)
+	{
+		Jsonb	   *json = js_value_to_json(column, value);
+		JsonbValue	scalar;
+
+		if (!JB_ROOT_IS_SCALAR(json))
+			return JB_ROOT_COUNT(json) == 0;
+		JsonbExtractScalar(&json->root, &scalar);
+		if (scalar.type == jbvString)
+			return text_blank(scalar.val.string.val, scalar.val.string.len);
+		return scalar.type == jbvNull;
+	}
+	if (column->is_text)
+	{
+		char	   *text = js_value_to_text(column, value);
+
+		return text_blank(text, strlen(text));
+	}
+	return false;
+}
+
+/* Is there nothing but white space? */
+static bool
+text_blank(const char *s, int len)
+{
+	for (int i = 0; i < len; i++)
+		if (strchr(" \t\n\r\f\v", s[i]) == NULL)
+			return false;
+	return true;
+}
+
+/* Memory for the pure code comes from the current context. */
+static void *
+allocate(void *ctx, size_t size)
+{
+	return MemoryContextAlloc((MemoryContext) ctx, size);
+}
+
+/*
+ * Merge the three values of a field (merge.h has the rule).  Text is merged
+ * by lines, arrays and jsonb as JSON, after the cast to the column's type, so
+ * that elements are the same as the type says.
+ */
+JsValue
+js_value_merge(JsColumn *column, JsValue base, JsValue local, JsValue pms,
+			   bool base_known, int newer)
+{
+	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsBuffer	buffer;
+	JsJson	   *merged;
+	Jsonb	   *json;
+
+	if (column->is_text && !column->is_array)
+		return merge_text(column, base, local, pms, base_known);
+
+	merged = js_merge(&allocator,
+					  base_known ? as_tree(column, base, &allocator) : NULL,
+					  as_tree(column, local, &allocator),
+					  as_tree(column, pms, &allocator),
+					  (JsMergeSide) newer);
+	js_buffer_init(&buffer, &allocator);
+	js_json_write(merged, &buffer);
+	json = js_jsonb_in(buffer.data);
+	return js_value_from_json(column, json);
+}
+
+/* A value as a tree of the pure core. */
+static const JsJson *
+as_tree(JsColumn *column, JsValue value, const JsAllocator *allocator)
+{
+	JsJsonLimits limits = js_json_unlimited;
+	JsJsonError error;
+	JsJson	   *tree;
+	char	   *text;
+
+	if (value.isnull)
+		return NULL;
+	text = js_jsonb_out(js_value_to_json(column, value));
+	if (!js_json_parse(text, strlen(text), &limits, allocator, &tree, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("value of column \"%s\" is too complex to be merged",
+						column->name),
+				 errdetail("At byte %zu: %s.", error.offset, error.message)));
+	return tree;
+}
+
+/* Merge the lines of text values. */
+static JsValue
+merge_text(JsColumn *column, JsValue base, JsValue local, JsValue pms,
+		   bool base_known)
+{
+	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsValue		result = {(Datum) 0, true};
+	char	   *merged;
+
+	merged = js_merge_lines(&allocator,
+							base_known ? js_value_to_text(column, base) : NULL,
+							js_value_to_text(column, local),
+							js_value_to_text(column, pms));
+	if (merged == NULL)
+		return result;
+	return js_value_from_text(column, merged);
+}
+
+/* JSON null. */
+Jsonb *
+js_jsonb_null(void)
+{
+	JsonbValue	value = {0};
+
+	value.type = jbvNull;
+	return JsonbValueToJsonb(&value);
+}
+
+/* Is it JSON null? */
+bool
+js_jsonb_is_null(Jsonb *json)
+{
+	JsonbValue	scalar;
+
+	return JB_ROOT_IS_SCALAR(json) &&
+		JsonbExtractScalar(&json->root, &scalar) && scalar.type == jbvNull;
+}
+
+/* The member of an object, or NULL if there is none. */
+Jsonb *
+js_jsonb_member(Jsonb *object, const char *key)
+{
+	JsonbValue	k = {0};
+	JsonbValue *value;
+
+	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
+		return NULL;
+	k.type = jbvString;
+	k.val.string.val = unconstify(char *, key);
+	k.val.string.len = strlen(key);
+	value = findJsonbValueFromContainer(&object->root, JB_FOBJECT, &k);
+	return value == NULL ? NULL : JsonbValueToJsonb(value);
+}
+
+/* A JsonbValue as a Jsonb of its own. */
+Jsonb *
+js_jsonb_from_value(JsonbValue *value)
+{
+	return JsonbValueToJsonb(value);
+}
+
+/* Parse JSON text; errors are those of jsonb. */
+Jsonb *
+js_jsonb_in(const char *text)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+											  CStringGetDatum(text)));
+}
+
+/* The text of a Jsonb. */
+char *
+js_jsonb_out(Jsonb *json)
+{
+	return JsonbToCString(NULL, &json->root, VARSIZE_ANY_EXHDR(json));
+}
+
+/* A JSON string. */
+Jsonb *
+js_jsonb_string(const char *text)
+{
+	JsonbValue	value = {0};
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = strlen(text);
+	return JsonbValueToJsonb(&value);
+}
+
+/* Are two JSON values equal?  Numbers by value, objects in any order. */
+bool
+js_jsonb_same(Jsonb *a, Jsonb *b)
+{
+	return compareJsonbContainers(&a->root, &b->root) == 0;
+}
+
+/* Begin to build an object. */
+JsonbParseState *
+js_object_begin(void)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	return state;
+}
+
+/* Any value as one that can be pushed. */
+static JsonbValue
+pushable(Jsonb *json)
+{
+	JsonbValue	value = {0};
+
+	if (json == NULL)
+		value.type = jbvNull;
+	else if (JB_ROOT_IS_SCALAR(json))
+		(void) JsonbExtractScalar(&json->root, &value);
+	else
+	{
+		value.type = jbvBinary;
+		value.val.binary.data = &json->root;
+		value.val.binary.len = VARSIZE_ANY_EXHDR(json);
+	}
+	return value;
+}
+
+/* Add a member to it; a NULL pointer is JSON null. */
+void
+js_object_put(JsonbParseState **state, const char *key, Jsonb *value)
+{
+	JsonbValue	k = {0};
+	JsonbValue	v = pushable(value);
+
+	k.type = jbvString;
+	k.val.string.val = unconstify(char *, key);
+	k.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &k);
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/* Add an element to an array. */
+void
+js_array_push(JsonbParseState **state, Jsonb *element)
+{
+	JsonbValue	v = pushable(element);
+
+	pushJsonbValue(state, WJB_ELEM, &v);
+}
+
+/* The finished object. */
+Jsonb *
+js_object_end(JsonbParseState *state)
+{
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
