@@ -106,8 +106,13 @@ jacksync_config_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("config_changed() must be called as a trigger")));
 	CacheInvalidateRelcache(trigger->tg_relation);
-	CommandCounterIncrement();
 	stale = true;
+
+	/* the worker need not wait for its next look either */
+	SPI_connect();
+	js_config_read_worker();
+	SPI_finish();
+	js_wake_at_commit();
 	return PointerGetDatum(NULL);
 }
 

@@ -48,6 +48,7 @@ JS_FUNCTION(jacksync_start_worker);
 #define MIN_BACKOFF_MS		1000
 #define MAX_BACKOFF_MS		60000
 #define STEADY_MS			60000	/* a worker that ran this long is well */
+#define RESTART_PAUSE_MS	3000
 #define LOOK_AGAIN_MS		10000	/* for databases that do not exist yet */
 
 /* A database that is to have a worker. */
@@ -151,6 +152,14 @@ jacksync_launcher_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	wait_event = js_wait_event_new("JacksyncLauncher");
+
+	/*
+	 * Not at once after a crash of the server: if it was our worker that
+	 * crashed it, the hotel should have some time between.
+	 */
+	if (GetCurrentTimestamp() - PgStartTime > 10 * USECS_PER_SEC)
+		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 RESTART_PAUSE_MS, wait_event);
 
 	if (OidIsValid(only))
 	{

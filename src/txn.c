@@ -25,6 +25,7 @@
 
 static bool in_session = false;
 static bool active = false;
+static MemoryContext caller_context;
 static MemoryContext outer_context;
 static ResourceOwner outer_owner;
 
@@ -49,9 +50,8 @@ js_txn_active(void)
 void
 js_txn_begin(const char *activity)
 {
-	MemoryContext caller = CurrentMemoryContext;
-
 	Assert(!active);
+	caller_context = CurrentMemoryContext;
 	if (!in_session)
 	{
 		SetCurrentStatementStartTimestamp();
@@ -65,15 +65,13 @@ js_txn_begin(const char *activity)
 	outer_owner = CurrentResourceOwner;
 	active = true;
 	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
+	MemoryContextSwitchTo(caller_context);
 }
 
-/* Commit. */
+/* Commit; the memory context is again what it was at js_txn_begin(). */
 void
 js_txn_end(void)
 {
-	MemoryContext caller = CurrentMemoryContext;
-
 	Assert(active);
 	ReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(outer_context);
@@ -90,7 +88,7 @@ js_txn_end(void)
 		pgstat_report_activity(STATE_IDLE, NULL);
 		debug_query_string = NULL;
 	}
-	MemoryContextSwitchTo(caller);
+	MemoryContextSwitchTo(caller_context);
 }
 
 /*

@@ -8,6 +8,11 @@
  * of jacksync itself in step afterwards runs with the extension owner's.
  */
 
+/* to be moved into 20_config.sql */
+ALTER TABLE jacksync.alert_channel ADD COLUMN webhook_secret text;
+COMMENT ON COLUMN jacksync.alert_channel.webhook_secret IS
+'name of the secret (secret_<name> in the user mapping of the server) that holds the address of the webhook';
+
 -- ---------------------------------------------------------------------------
 -- Names
 -- ---------------------------------------------------------------------------
@@ -560,3 +565,4 @@ CREATE TRIGGER entity_fields
 	AFTER INSERT OR UPDATE OF entity OR DELETE ON jacksync.entity
 	FOR EACH ROW EXECUTE FUNCTION jacksync.entity_changed();
 COMMENT ON TRIGGER entity_fields ON jacksync.entity IS 'notes the fields that the rules of an entity name';
+

@@ -1,208 +1,417 @@
 /*
- * Checks of jacksync.stream.  What this version cannot do is refused here,
- * and not found out at night.
+ * Checks of jacksync.stream: requests, fields, paginators, pushes.
  */
-CREATE FUNCTION jacksync.check_request(col text, request jsonb, more text[], detail text)
-RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	PERFORM jacksync.check_members('stream', col, col, request,
-		'{method,path,query,headers,body}'::text[] || more, detail);
-	IF NOT request ? 'path' THEN
-		PERFORM jacksync.config_error('stream', col, 'member "path" is missing', detail,
-			'Write the path behind the base_url of the server, such as "/v1/reservations".');
-	END IF;
-	PERFORM jacksync.check_type('stream', col, '"path"', request -> 'path', '{string}', detail);
-	IF request ->> 'path' !~ '^/' THEN
-		PERFORM jacksync.config_error('stream', col,
-			format('path "%s" does not begin with /', left(request ->> 'path', 100)), detail,
-			'Write the path behind the base_url of the server, such as "/v1/reservations".');
-	END IF;
-	PERFORM jacksync.check_type('stream', col, '"query"', request -> 'query', '{object}', detail);
-	PERFORM jacksync.check_type('stream', col, '"headers"', request -> 'headers', '{object}', detail);
-	IF request ? 'method' THEN
-		PERFORM jacksync.check_one_of('stream', col, request ->> 'method',
-			'{GET,POST,PUT,PATCH,DELETE}', detail);
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION jacksync.check_request(text, jsonb, text[], text) IS
-'checks the template of a request (internal)';
 
-CREATE FUNCTION jacksync.check_fields(fields jsonb, detail text)
+CREATE FUNCTION jacksync.check_request(col text, place text, req jsonb, extra text[], path_required boolean, detail text)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	item	record;
-	path	jsonb;
+	pair record;
+BEGIN
+	IF req IS NULL THEN
+		RETURN;
+	END IF;
+	PERFORM jacksync.check_members('stream', col, place, req,
+		'{method,path,query,headers,body}'::text[] || extra, detail);
+
+	PERFORM jacksync.check_type('stream', col, place || '.method', req -> 'method', '{string}', detail);
+	IF req ->> 'method' NOT IN ('GET', 'POST', 'PUT', 'PATCH', 'DELETE') THEN
+		PERFORM jacksync.config_error('stream', col,
+			format('%s.method is "%s"', place, left(req ->> 'method', 100)), detail,
+			'Valid methods are: GET, POST, PUT, PATCH, DELETE.');
+	END IF;
+	IF path_required AND req -> 'path' IS NULL THEN
+		PERFORM jacksync.config_error('stream', col,
+			format('%s has no member "path"', place), detail,
+			'Write the path below base_url of the server, such as {"path": "/reservations"}.');
+	END IF;
+	PERFORM jacksync.check_type('stream', col, place || '.path', req -> 'path', '{string}', detail);
+	IF req ->> 'path' !~ '^/' OR req ->> 'path' ~ '[[:cntrl:][:space:]]' THEN
+		PERFORM jacksync.config_error('stream', col,
+			format('%s.path is "%s"', place, left(req ->> 'path', 100)), detail,
+			'A path starts with / and is appended to base_url of the server; parameters go into "query".');
+	END IF;
+	PERFORM jacksync.check_type('stream', col, place || '.query', req -> 'query', '{object}', detail);
+	IF jsonb_typeof(req -> 'query') = 'object' THEN
+		FOR pair IN SELECT key, value FROM jsonb_each(req -> 'query') LOOP
+			PERFORM jacksync.check_type('stream', col, format('%s.query.%s', place, pair.key), pair.value,
+				'{string,number,boolean,array,null}', detail);
+		END LOOP;
+	END IF;
+	PERFORM jacksync.check_type('stream', col, place || '.headers', req -> 'headers', '{object}', detail);
+	IF jsonb_typeof(req -> 'headers') = 'object' THEN
+		FOR pair IN SELECT key, value FROM jsonb_each(req -> 'headers') LOOP
+			IF pair.key !~ '^[A-Za-z0-9!#$%&''*+.^_`|~-]+$' THEN
+				PERFORM jacksync.config_error('stream', col,
+					format('%s.headers has the name "%s"', place, left(pair.key, 100)), detail,
+					'The name of a header has letters, digits and hyphens.');
+			END IF;
+			PERFORM jacksync.check_type('stream', col, format('%s.headers.%s', place, pair.key), pair.value,
+				'{string,number}', detail);
+			IF pair.value #>> '{}' ~ '[[:cntrl:]]' THEN
+				PERFORM jacksync.config_error('stream', col,
+					format('%s.headers.%s has a control character', place, pair.key), detail,
+					'A header is one line.');
+			END IF;
+		END LOOP;
+	END IF;
+END;
+$$;
+COMMENT ON FUNCTION jacksync.check_request(text, text, jsonb, text[], boolean, text) IS
+'checks the description of a request (internal)';
+
+CREATE FUNCTION jacksync.check_fields(fields jsonb, detail text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	pair record;
+	path jsonb;
 BEGIN
 	PERFORM jacksync.check_type('stream', 'fields', 'the value', fields, '{object}', detail);
-	FOR item IN SELECT key, value FROM jsonb_each(fields) LOOP
-		IF jsonb_typeof(item.value) = 'string' THEN
-			PERFORM jacksync.check_jsonpath('stream', 'fields', format('"%s"', item.key), item.value, detail);
+	FOR pair IN SELECT key, value FROM jsonb_each(fields) LOOP
+		IF pair.key = '' OR pair.key = '*' THEN
+			PERFORM jacksync.config_error('stream', 'fields', format('bad name of a field "%s"', pair.key), detail,
+				'Name one field, such as guestName.');
+		END IF;
+		IF jsonb_typeof(pair.value) = 'string' THEN
+			PERFORM jacksync.check_jsonpath('stream', 'fields', pair.key, pair.value, detail);
 			CONTINUE;
 		END IF;
-		PERFORM jacksync.check_members('stream', 'fields', format('"%s"', item.key), item.value,
-			'{path,paths,separator,map,map_default,default,blank_is_null}', detail);
-		PERFORM jacksync.check_jsonpath('stream', 'fields', format('"%s".path', item.key),
-			item.value -> 'path', detail);
-		PERFORM jacksync.check_type('stream', 'fields', format('"%s".map', item.key),
-			item.value -> 'map', '{object}', detail);
-		PERFORM jacksync.check_type('stream', 'fields', format('"%s".blank_is_null', item.key),
-			item.value -> 'blank_is_null', '{boolean}', detail);
-		PERFORM jacksync.check_type('stream', 'fields', format('"%s".paths', item.key),
-			item.value -> 'paths', '{array}', detail);
-		FOR path IN SELECT * FROM jsonb_array_elements(coalesce(item.value -> 'paths', '[]')) LOOP
-			PERFORM jacksync.check_jsonpath('stream', 'fields', format('"%s".paths', item.key), path, detail);
+		PERFORM jacksync.check_members('stream', 'fields', pair.key, pair.value,
+			'{path,paths,separator,map,map_default,default,blank_is_null,zone}', detail);
+		PERFORM jacksync.check_jsonpath('stream', 'fields', pair.key || '.path', pair.value -> 'path', detail);
+		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.paths', pair.value -> 'paths', '{array}', detail);
+		IF pair.value ? 'path' AND pair.value ? 'paths' THEN
+			PERFORM jacksync.config_error('stream', 'fields',
+				format('%s has both "path" and "paths"', pair.key), detail, 'Write one of them.');
+		END IF;
+		IF jsonb_typeof(pair.value -> 'paths') = 'array' THEN
+			FOR path IN SELECT p FROM jsonb_array_elements(pair.value -> 'paths') AS p LOOP
+				PERFORM jacksync.check_jsonpath('stream', 'fields', pair.key || '.paths', path, detail);
+			END LOOP;
+		END IF;
+		IF pair.value ? 'separator' AND NOT pair.value ? 'paths' THEN
+			PERFORM jacksync.config_error('stream', 'fields',
+				format('%s has "separator" without "paths"', pair.key), detail,
+				'A separator joins the values of several paths.');
+		END IF;
+		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.separator', pair.value -> 'separator', '{string}', detail);
+		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.map', pair.value -> 'map', '{object}', detail);
+		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.blank_is_null', pair.value -> 'blank_is_null', '{boolean}', detail);
+		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.zone', pair.value -> 'zone', '{string}', detail);
+		IF pair.value ? 'map_default' AND NOT pair.value ? 'map' THEN
+			PERFORM jacksync.config_error('stream', 'fields',
+				format('%s has "map_default" without "map"', pair.key), detail,
+				'The default of a map is for values that the map does not have.');
+		END IF;
+		PERFORM jacksync.check_zone('fields', pair.value ->> 'zone', detail);
+	END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION jacksync.check_fields(jsonb, text) IS 'checks the mapping of fields (internal)';
+
+CREATE FUNCTION jacksync.check_zone(col text, zone text, detail text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF zone IS NULL THEN
+		RETURN;
+	END IF;
+	BEGIN
+		PERFORM timezone(zone, now());
+	EXCEPTION WHEN data_exception THEN
+		PERFORM jacksync.config_error('stream', col, format('unknown time zone "%s"', left(zone, 100)), detail,
+			'Write a name of pg_timezone_names, such as Europe/Madrid.');
+	END;
+END;
+$$;
+COMMENT ON FUNCTION jacksync.check_zone(text, text, text) IS 'refuses an unknown time zone (internal)';
+
+CREATE FUNCTION jacksync.check_paginator(pag jsonb, detail text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	member text;
+	needs text;
+BEGIN
+	PERFORM jacksync.check_members('stream', 'paginator', 'the value', pag,
+		'{type,page_size,base_page,cursor_path,next_url_path,has_more_path,total_path,max_pages}', detail);
+	PERFORM jacksync.check_type('stream', 'paginator', 'type', coalesce(pag -> 'type', 'null'), '{string}', detail);
+	PERFORM jacksync.check_one_of('stream', 'paginator', pag ->> 'type',
+		'{single_page,page_number,offset,cursor,next_url,header_link}', detail);
+	FOREACH member IN ARRAY '{page_size,base_page,max_pages}'::text[] LOOP
+		PERFORM jacksync.check_type('stream', 'paginator', member, pag -> member, '{number}', detail);
+		IF (pag ->> member)::numeric < (member <> 'base_page')::integer
+			OR (pag ->> member)::numeric <> trunc((pag ->> member)::numeric)
+			OR (pag ->> member)::numeric > 2147483647
+		THEN
+			PERFORM jacksync.config_error('stream', 'paginator', format('%s is %s', member, pag ->> member), detail,
+				'It must be a whole number, positive but for base_page, which may be 0.');
+		END IF;
+	END LOOP;
+	FOREACH member IN ARRAY '{next_url_path,has_more_path,total_path}'::text[] LOOP
+		PERFORM jacksync.check_jsonpath('stream', 'paginator', member, pag -> member, detail);
+	END LOOP;
+	PERFORM jacksync.check_type('stream', 'paginator', 'cursor_path', pag -> 'cursor_path', '{string}', detail);
+	IF pag ->> 'cursor_path' !~ '^record\.' THEN
+		PERFORM jacksync.check_jsonpath('stream', 'paginator', 'cursor_path', pag -> 'cursor_path', detail);
+	END IF;
+	needs := CASE pag ->> 'type' WHEN 'cursor' THEN 'cursor_path' WHEN 'next_url' THEN 'next_url_path' END;
+	IF needs IS NOT NULL AND NOT pag ? needs THEN
+		PERFORM jacksync.config_error('stream', 'paginator',
+			format('type "%s" without "%s"', pag ->> 'type', needs), detail,
+			format('Add "%s": the jsonpath in the answer, such as "$.next".', needs));
+	END IF;
+END;
+$$;
+COMMENT ON FUNCTION jacksync.check_paginator(jsonb, text) IS 'checks a paginator (internal)';
+
+CREATE FUNCTION jacksync.check_push(push jsonb, detail text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	operation text;
+	op jsonb;
+	n integer;
+	place text;
+	pair record;
+BEGIN
+	IF push IS NULL THEN
+		RETURN;
+	END IF;
+	PERFORM jacksync.check_members('stream', 'push', 'the value', push,
+		'{read,read_before_write,if_match,idempotency_header,update,create,delete}', detail);
+	PERFORM jacksync.check_request('push', 'read', push -> 'read', '{record_path,success_path,primary_key}', true, detail);
+	PERFORM jacksync.check_jsonpath('stream', 'push', 'read.record_path', push #> '{read,record_path}', detail);
+	PERFORM jacksync.check_jsonpath('stream', 'push', 'read.success_path', push #> '{read,success_path}', detail);
+	PERFORM jacksync.check_jsonpath('stream', 'push', 'read.primary_key', push #> '{read,primary_key}', detail);
+	PERFORM jacksync.check_type('stream', 'push', 'read_before_write', push -> 'read_before_write', '{boolean}', detail);
+	IF (push ->> 'read_before_write') = 'true' AND NOT push ? 'read' THEN
+		PERFORM jacksync.config_error('stream', 'push', 'read_before_write without "read"', detail,
+			'Add "read": the request that reads one record, such as {"path": "/reservations/{record.id}"}.');
+	END IF;
+	PERFORM jacksync.check_type('stream', 'push', 'if_match', push -> 'if_match', '{string}', detail);
+	IF push ->> 'if_match' <> 'etag' THEN
+		PERFORM jacksync.check_jsonpath('stream', 'push', 'if_match', push -> 'if_match', detail);
+	END IF;
+	PERFORM jacksync.check_type('stream', 'push', 'idempotency_header', push -> 'idempotency_header', '{string}', detail);
+	IF push ->> 'idempotency_header' !~ '^[A-Za-z0-9-]+$' THEN
+		PERFORM jacksync.config_error('stream', 'push',
+			format('idempotency_header is "%s"', left(push ->> 'idempotency_header', 100)), detail,
+			'Write the name of a header, such as Idempotency-Key.');
+	END IF;
+
+	FOREACH operation IN ARRAY '{update,create,delete}'::text[] LOOP
+		n := 0;
+		PERFORM jacksync.check_type('stream', 'push', operation, push -> operation, '{object,array}', detail);
+		FOR op IN
+			SELECT e FROM jsonb_array_elements(
+				CASE jsonb_typeof(push -> operation) WHEN 'array' THEN push -> operation
+					WHEN 'object' THEN jsonb_build_array(push -> operation) ELSE '[]' END) AS e
+		LOOP
+			place := CASE jsonb_typeof(push -> operation) WHEN 'array' THEN format('%s[%s]', operation, n) ELSE operation END;
+			n := n + 1;
+			PERFORM jacksync.check_request('push', place, op,
+				'{body_style,wrap,constants,fields,when,nulls,replace_at,success_path,id_path}', true, detail);
+			IF op ? 'body_style' AND coalesce(op ->> 'body_style', '') NOT IN ('merge', 'json_patch', 'replace', 'form') THEN
+				PERFORM jacksync.config_error('stream', 'push',
+					format('%s.body_style is %s', place, left((op -> 'body_style')::text, 100)), detail,
+					'Valid values are: merge, json_patch, replace, form.');
+			END IF;
+			IF op ? 'nulls' AND coalesce(op ->> 'nulls', '') NOT IN ('send', 'omit', 'refuse') THEN
+				PERFORM jacksync.config_error('stream', 'push',
+					format('%s.nulls is %s', place, left((op -> 'nulls')::text, 100)), detail,
+					'Valid values are: send, omit, refuse.');
+			END IF;
+			PERFORM jacksync.check_type('stream', 'push', place || '.wrap', op -> 'wrap', '{string}', detail);
+			PERFORM jacksync.check_type('stream', 'push', place || '.constants', op -> 'constants', '{object}', detail);
+			PERFORM jacksync.check_type('stream', 'push', place || '.replace_at', op -> 'replace_at', '{string}', detail);
+			PERFORM jacksync.check_type('stream', 'push', place || '.when', op -> 'when', '{object}', detail);
+			PERFORM jacksync.check_jsonpath('stream', 'push', place || '.success_path', op -> 'success_path', detail);
+			PERFORM jacksync.check_jsonpath('stream', 'push', place || '.id_path', op -> 'id_path', detail);
+			PERFORM jacksync.check_type('stream', 'push', place || '.fields', op -> 'fields', '{object}', detail);
+			IF jsonb_typeof(op -> 'fields') = 'object' THEN
+				FOR pair IN SELECT key, value FROM jsonb_each(op -> 'fields') LOOP
+					PERFORM jacksync.check_type('stream', 'push', format('%s.fields.%s', place, pair.key),
+						pair.value, '{string}', detail);
+				END LOOP;
+			END IF;
 		END LOOP;
 	END LOOP;
-END
+END;
 $$;
-COMMENT ON FUNCTION jacksync.check_fields(jsonb, text) IS
-'checks where the fields of a record are (internal)';
+COMMENT ON FUNCTION jacksync.check_push(jsonb, text) IS 'checks how records are written (internal)';
 
-CREATE FUNCTION jacksync.check_paginator(paginator jsonb, detail text)
-RETURNS void
+CREATE FUNCTION jacksync.check_response_rules(rules jsonb, detail text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	option	text;
+	rule jsonb;
+	status jsonb;
+	n integer := 0;
+	place text;
 BEGIN
-	PERFORM jacksync.check_members('stream', 'paginator', 'the value', paginator,
-		'{type,page_size,base_page,cursor_path,next_url_path,has_more_path,total_path,max_pages}', detail);
-	PERFORM jacksync.check_one_of('stream', 'paginator', coalesce(paginator ->> 'type', '(none)'),
-		'{single_page,page_number,offset,cursor,next_url,header_link}', detail);
-	FOREACH option IN ARRAY '{page_size,base_page,max_pages}'::text[] LOOP
-		PERFORM jacksync.check_type('stream', 'paginator', format('"%s"', option),
-			paginator -> option, '{number}', detail);
+	PERFORM jacksync.check_type('stream', 'response_rules', 'the value', rules, '{array}', detail);
+	FOR rule IN SELECT r FROM jsonb_array_elements(rules) AS r LOOP
+		place := format('[%s]', n);
+		n := n + 1;
+		PERFORM jacksync.check_members('stream', 'response_rules', place, rule, '{status,predicate,action}', detail);
+		IF NOT rule ? 'status' AND NOT rule ? 'predicate' THEN
+			PERFORM jacksync.config_error('stream', 'response_rules',
+				format('%s has neither "status" nor "predicate"', place), detail,
+				'Say which answers the rule is for, such as {"status": 409, "action": "retry"}.');
+		END IF;
+		PERFORM jacksync.check_type('stream', 'response_rules', place || '.status', rule -> 'status', '{number,array}', detail);
+		IF rule ? 'status' THEN
+			FOR status IN
+				SELECT s FROM jsonb_array_elements(
+					CASE jsonb_typeof(rule -> 'status') WHEN 'array' THEN rule -> 'status'
+						ELSE jsonb_build_array(rule -> 'status') END) AS s
+			LOOP
+				IF status::text !~ '^[1-5][0-9][0-9]$' THEN
+					PERFORM jacksync.config_error('stream', 'response_rules',
+						format('%s.status is %s', place, left(status::text, 100)), detail,
+						'Write a status of HTTP, 100 to 599, or an array of them.');
+				END IF;
+			END LOOP;
+		END IF;
+		PERFORM jacksync.check_jsonpath('stream', 'response_rules', place || '.predicate', rule -> 'predicate', detail);
+		IF coalesce(rule ->> 'action', '') NOT IN ('retry', 'ignore', 'fail_record', 'fail', 'rate_limited', 'refresh_token') THEN
+			PERFORM jacksync.config_error('stream', 'response_rules',
+				format('%s.action is %s', place, left(coalesce(rule -> 'action', 'null')::text, 100)), detail,
+				'Valid actions are: retry, ignore, fail_record, fail, rate_limited, refresh_token.');
+		END IF;
 	END LOOP;
-	FOREACH option IN ARRAY '{next_url_path,has_more_path,total_path}'::text[] LOOP
-		PERFORM jacksync.check_jsonpath('stream', 'paginator', format('"%s"', option),
-			paginator -> option, detail);
-	END LOOP;
-	IF paginator ->> 'type' IN ('page_number', 'offset') AND NOT paginator ? 'page_size'
-		AND NOT paginator ? 'has_more_path' THEN
-		PERFORM jacksync.config_error('stream', 'paginator', 'member "page_size" is missing', detail,
-			'Without it the last page, which is shorter, cannot be told. It is also what {limit} stands for.');
-	END IF;
-	IF paginator ->> 'type' = 'cursor' AND NOT paginator ? 'cursor_path' THEN
-		PERFORM jacksync.config_error('stream', 'paginator', 'member "cursor_path" is missing', detail,
-			'Write where the next cursor is, such as "$.cursor" or "record.id".');
-	END IF;
-	IF paginator ->> 'type' = 'next_url' AND NOT paginator ? 'next_url_path' THEN
-		PERFORM jacksync.config_error('stream', 'paginator', 'member "next_url_path" is missing', detail,
-			'Write where the address of the next page is, such as "$.next".');
-	END IF;
-END
+END;
 $$;
-COMMENT ON FUNCTION jacksync.check_paginator(jsonb, text) IS
-'checks how pages are walked through (internal)';
+COMMENT ON FUNCTION jacksync.check_response_rules(jsonb, text) IS 'checks what unusual answers mean (internal)';
 
-CREATE FUNCTION jacksync.stream_check()
-RETURNS trigger
+CREATE FUNCTION jacksync.stream_check() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	detail	text := format('Stream of entity "%s" from server "%s".', NEW.entity, NEW.server);
-	operation text;
+	detail text := format('Stream of entity "%s" and server "%s".', NEW.entity, NEW.server);
+	ent jacksync.entity;
+	known text;
+	pair record;
 BEGIN
-	IF NOT jacksync.is_restore() THEN
+	IF NEW.entity IS NULL OR NEW.server IS NULL OR NEW.request IS NULL OR NEW.fields IS NULL
+		OR NEW.paginator IS NULL OR NEW.response_rules IS NULL OR NEW.datetime_format IS NULL
+	THEN
+		RETURN NEW;		-- the table's own constraints say it
+	END IF;
+	SELECT * INTO ent FROM jacksync.entity e WHERE e.entity = NEW.entity;
+	IF NOT FOUND AND NOT jacksync.is_restore() AND (TG_OP = 'INSERT' OR NEW.entity = OLD.entity) THEN
+		SELECT string_agg(e.entity, ', ' ORDER BY e.entity) INTO known FROM jacksync.entity e;
+		PERFORM jacksync.config_error('stream', 'entity', format('entity "%s" is not bound to a table', NEW.entity), detail,
+			coalesce('Entities are: ' || known || '.',
+				'Bind it first with INSERT INTO jacksync.entity (entity, local_table) VALUES (...).'));
+	END IF;
+	IF TG_OP = 'INSERT' OR NEW.server <> OLD.server THEN
 		PERFORM jacksync.check_server('stream', 'server', NEW.server, detail);
 	END IF;
-	IF NEW.sync_mode = 'event_queue' OR NEW.detail IS NOT NULL OR NEW.step IS NOT NULL
-		OR NEW.row_order = 'desc' OR NEW.response_rules <> '[]' THEN
-		RAISE EXCEPTION 'event queues, detail requests, steps, descending feeds and response rules are not supported by this version'
-			USING ERRCODE = 'feature_not_supported', DETAIL = detail,
-				HINT = 'Use sync_mode incremental or full_refresh and leave detail, step, row_order and response_rules alone.';
-	END IF;
-	PERFORM jacksync.check_request('request', NEW.request, '{}', detail);
-	IF NEW.full_request IS NOT NULL THEN
-		PERFORM jacksync.check_request('full_request', NEW.full_request, '{}', detail);
+	PERFORM jacksync.check_one_of('stream', 'sync_mode', NEW.sync_mode, '{incremental,full_refresh,event_queue}', detail);
+	PERFORM jacksync.check_one_of('stream', 'row_order', NEW.row_order, '{asc,desc}', detail);
+
+	PERFORM jacksync.check_request('request', 'the value', NEW.request, '{}', true, detail);
+	PERFORM jacksync.check_request('full_request', 'the value', NEW.full_request, '{}', true, detail);
+	PERFORM jacksync.check_request('detail', 'the value', NEW.detail, '{record_path,primary_key,batch_size}', true, detail);
+	PERFORM jacksync.check_jsonpath('stream', 'detail', 'record_path', NEW.detail -> 'record_path', detail);
+	PERFORM jacksync.check_jsonpath('stream', 'detail', 'primary_key', NEW.detail -> 'primary_key', detail);
+	IF NEW.detail ? 'batch_size' AND (NEW.detail -> 'batch_size')::text !~ '^[1-9][0-9]{0,5}$' THEN
+		PERFORM jacksync.config_error('stream', 'detail',
+			format('batch_size is %s', left((NEW.detail -> 'batch_size')::text, 100)), detail,
+			'Write a positive whole number: how many ids one request takes.');
 	END IF;
 	PERFORM jacksync.check_fields(NEW.fields, detail);
 	PERFORM jacksync.check_paginator(NEW.paginator, detail);
-	IF NEW.push IS NOT NULL THEN
-		PERFORM jacksync.check_members('stream', 'push', 'the value', NEW.push,
-			'{read,read_before_write,if_match,idempotency_header,update}', detail);
-		PERFORM jacksync.check_type('stream', 'push', '"read_before_write"',
-			NEW.push -> 'read_before_write', '{boolean}', detail);
-		IF NOT NEW.push ? 'read' THEN
-			PERFORM jacksync.config_error('stream', 'push', 'member "read" is missing', detail,
-				'Write the request that reads one record: it settles what became of a push without an answer.');
-		END IF;
-		PERFORM jacksync.check_request('push', NEW.push -> 'read', '{record_path}', detail);
-		FOREACH operation IN ARRAY '{update}'::text[] LOOP
-			CONTINUE WHEN NOT NEW.push ? operation;
-			PERFORM jacksync.check_request('push', NEW.push -> operation,
-				'{body_style,wrap,constants,fields}', detail);
-			PERFORM jacksync.check_one_of('stream', 'push',
-				coalesce(NEW.push #>> ARRAY[operation, 'body_style'], 'merge'), '{merge,form}', detail);
-		END LOOP;
-	END IF;
+	PERFORM jacksync.check_push(NEW.push, detail);
+	PERFORM jacksync.check_response_rules(NEW.response_rules, detail);
+
 	IF NEW.datetime_format NOT IN ('iso_z_seconds', 'iso_z', 'iso_offset', 'epoch', 'epoch_ms')
-		AND NEW.datetime_format !~ 'YY|HH|MM' THEN
+		AND NOT (NEW.datetime_format ~* 'yy' AND NEW.datetime_format ~* '(mm|mon|ddd|iw|ww)')
+	THEN
 		PERFORM jacksync.config_error('stream', 'datetime_format',
-			format('"%s" is neither a name nor a pattern', left(NEW.datetime_format, 100)), detail,
-			'Write iso_z_seconds, iso_z, iso_offset, epoch, epoch_ms, or a pattern of to_char() such as YYYY-MM-DD HH24:MI:SS.');
+			format('"%s" is neither a known name nor a pattern with year and day', left(NEW.datetime_format, 100)), detail,
+			'Write iso_z_seconds, iso_z, iso_offset, epoch, epoch_ms, or a pattern of to_char() such as YYYY-MM-DD"T"HH24:MI:SS.');
 	END IF;
-	IF NEW.datetime_zone IS NOT NULL AND NOT EXISTS (
-		SELECT FROM pg_timezone_names z WHERE z.name = NEW.datetime_zone) THEN
-		PERFORM jacksync.config_error('stream', 'datetime_zone',
-			format('time zone "%s" does not exist', left(NEW.datetime_zone, 100)), detail,
-			'Write a name such as Europe/Berlin or UTC.');
-	END IF;
-	IF NEW.poll_interval < interval '100 ms' THEN
-		PERFORM jacksync.config_error('stream', 'poll_interval', format('%s is too short', NEW.poll_interval),
-			detail, 'Write at least 100 ms; a PMS commonly allows one poll in 30 to 60 s.');
-	END IF;
-	IF NEW.lookback_window < interval '0' OR NEW.granularity < interval '0' THEN
-		PERFORM jacksync.config_error('stream',
-			CASE WHEN NEW.granularity < interval '0' THEN 'granularity' ELSE 'lookback_window' END,
-			'a negative interval', detail, 'Write 0 or more.');
+	PERFORM jacksync.check_zone('datetime_zone', NEW.datetime_zone, detail);
+
+	FOR pair IN
+		SELECT v.col, v.value, v.lower
+		FROM (VALUES ('granularity', NEW.granularity, 'positive'),
+				('lookback_window', NEW.lookback_window, 'not negative'),
+				('step', NEW.step, 'positive'),
+				('poll_interval', NEW.poll_interval, 'positive'),
+				('reconcile_interval', NEW.reconcile_interval, 'positive')) AS v (col, value, lower)
+		WHERE v.value < interval '0' OR (v.lower = 'positive' AND v.value = interval '0')
+	LOOP
+		PERFORM jacksync.config_error('stream', pair.col, format('"%s" is too short', pair.value), detail,
+			format('The interval must be %s.', pair.lower));
+	END LOOP;
+
+	IF ent.entity IS NOT NULL AND NOT jacksync.is_restore() THEN
+		IF NEW.property_value IS NOT NULL AND ent.property_column IS NULL THEN
+			PERFORM jacksync.config_error('stream', 'property_value',
+				format('"%s" given, but the entity has no property_column', left(NEW.property_value, 100)), detail,
+				'Set jacksync.entity.property_column to the column that tells the servers apart.');
+		END IF;
+		IF ent.property_column IS NOT NULL THEN
+			FOR pair IN
+				SELECT s.server, s.property_value FROM jacksync.stream s
+				WHERE s.entity = NEW.entity AND s.server <> NEW.server
+					AND (TG_OP = 'INSERT' OR s.stream_id <> NEW.stream_id)
+					AND (NEW.property_value IS NULL OR s.property_value = NEW.property_value)
+				ORDER BY s.server LIMIT 1
+			LOOP
+				IF NEW.property_value IS NULL THEN
+					PERFORM jacksync.config_error('stream', 'property_value',
+						format('NULL, but server "%s" serves the entity too', pair.server), detail,
+						format('Write the value of column "%s" for the records of this server.', ent.property_column));
+				END IF;
+				PERFORM jacksync.config_error('stream', 'property_value',
+					format('"%s" is the value of server "%s" already', left(NEW.property_value, 100), pair.server), detail,
+					'Each server of an entity has a value of its own.');
+			END LOOP;
+		END IF;
 	END IF;
 	RETURN NEW;
-END
+END;
 $$;
 COMMENT ON FUNCTION jacksync.stream_check() IS 'checks a stream (trigger)';
 CREATE TRIGGER stream_check
 	BEFORE INSERT OR UPDATE ON jacksync.stream
 	FOR EACH ROW EXECUTE FUNCTION jacksync.stream_check();
+COMMENT ON TRIGGER stream_check ON jacksync.stream IS 'checks a stream';
 
-CREATE FUNCTION jacksync.stream_changed()
-RETURNS trigger
-LANGUAGE plpgsql
-SECURITY DEFINER
+CREATE FUNCTION jacksync.stream_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, jacksync, pg_temp
 AS $$
 BEGIN
 	IF TG_OP = 'DELETE' THEN
-		DELETE FROM jacksync.stream_state WHERE stream_id = OLD.stream_id;
-		RETURN NULL;
-	END IF;
-	IF jacksync.is_restore() THEN
-		RETURN NULL;
-	END IF;
-	INSERT INTO jacksync.stream_state (stream_id) VALUES (NEW.stream_id) ON CONFLICT DO NOTHING;
-	INSERT INTO jacksync.field (entity_id, field)
-		SELECT e.entity_id, f FROM jacksync.entity e, jsonb_object_keys(NEW.fields) f
+		DELETE FROM jacksync.stream_state s WHERE s.stream_id = OLD.stream_id;
+	ELSIF NOT jacksync.is_restore() THEN
+		INSERT INTO jacksync.stream_state (stream_id) VALUES (NEW.stream_id)
+		ON CONFLICT DO NOTHING;
+		INSERT INTO jacksync.field (entity_id, field)
+		SELECT e.entity_id, k FROM jacksync.entity e, jsonb_object_keys(NEW.fields) AS k
 		WHERE e.entity = NEW.entity
 		ON CONFLICT DO NOTHING;
-	-- what came without a server belongs to the first stream
-	UPDATE jacksync.link l SET stream_id = NEW.stream_id
-		FROM jacksync.entity e
-		WHERE e.entity = NEW.entity AND l.entity_id = e.entity_id AND l.stream_id = 0;
-	-- what waits may be carried now
-	UPDATE jacksync.link SET dirty = true WHERE stream_id = NEW.stream_id AND waiting AND NOT dirty;
+	END IF;
 	RETURN NULL;
-END
+END;
 $$;
-COMMENT ON FUNCTION jacksync.stream_changed() IS 'keeps the state of a stream beside it (trigger)';
+COMMENT ON FUNCTION jacksync.stream_changed() IS 'keeps the state of a stream and notes its fields (trigger)';
 CREATE TRIGGER stream_changed
 	AFTER INSERT OR UPDATE OR DELETE ON jacksync.stream
 	FOR EACH ROW EXECUTE FUNCTION jacksync.stream_changed();
+COMMENT ON TRIGGER stream_changed ON jacksync.stream IS 'keeps the state of a stream and notes its fields';

@@ -1,0 +1,71 @@
+/*
+ * What this version cannot do is refused when it is configured, and not found
+ * out at night.
+ */
+CREATE FUNCTION jacksync.stream_supported()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	detail	text := format('Stream of entity "%s" from server "%s".', NEW.entity, NEW.server);
+	what	text := CASE
+		WHEN NEW.sync_mode = 'event_queue' THEN 'sync_mode event_queue'
+		WHEN NEW.detail IS NOT NULL THEN 'detail'
+		WHEN NEW.step IS NOT NULL THEN 'step'
+		WHEN NEW.row_order = 'desc' THEN 'row_order desc'
+		WHEN NEW.response_rules <> '[]' THEN 'response_rules'
+		WHEN NEW.push ?| '{create,delete}' THEN 'push.create and push.delete'
+		WHEN jsonb_typeof(NEW.push -> 'update') = 'array' THEN 'a list of update operations'
+		WHEN coalesce(NEW.push #>> '{update,body_style}', 'merge') NOT IN ('merge', 'form')
+			THEN 'body_style ' || (NEW.push #>> '{update,body_style}')
+		WHEN NEW.push -> 'update' ?| '{when,nulls,replace_at,success_path}'
+			THEN 'when, nulls, replace_at and success_path of an operation'
+		WHEN NEW.fields @? '$.*.zone' THEN 'zone of a field'
+	END;
+BEGIN
+	IF what IS NOT NULL THEN
+		RAISE EXCEPTION '% is not supported by version %', what, jacksync.library_version()
+			USING ERRCODE = 'feature_not_supported', DETAIL = detail,
+				HINT = 'The README lists what this version does.';
+	END IF;
+	IF NEW.push ? 'update' AND NOT NEW.push ? 'read' THEN
+		PERFORM jacksync.config_error('stream', 'push', 'member "read" is missing', detail,
+			'Write the request that reads one record: it settles what became of a push without an answer.');
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION jacksync.stream_supported() IS
+'refuses what this version cannot do (trigger)';
+CREATE TRIGGER stream_supported
+	BEFORE INSERT OR UPDATE ON jacksync.stream
+	FOR EACH ROW EXECUTE FUNCTION jacksync.stream_supported();
+
+/*
+ * Records that came before their entity had a stream belong to its first
+ * one; and what waits may be carried by a stream that has changed.
+ */
+CREATE FUNCTION jacksync.stream_adopts()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, jacksync, pg_temp
+AS $$
+BEGIN
+	IF jacksync.is_restore() THEN
+		RETURN NULL;
+	END IF;
+	UPDATE jacksync.link l SET stream_id = NEW.stream_id
+		FROM jacksync.entity e
+		WHERE e.entity = NEW.entity AND l.entity_id = e.entity_id AND l.stream_id = 0;
+	UPDATE jacksync.link SET dirty = true
+		WHERE stream_id = NEW.stream_id AND waiting AND NOT dirty;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION jacksync.stream_adopts() IS
+'gives records that have no stream to a new one (trigger)';
+CREATE TRIGGER stream_adopts
+	AFTER INSERT OR UPDATE ON jacksync.stream
+	FOR EACH ROW EXECUTE FUNCTION jacksync.stream_adopts();

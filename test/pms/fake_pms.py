@@ -1,0 +1,497 @@
+#!/usr/bin/python3
+"""A sample PMS for the demo, the tests and the benchmarks.
+
+A real, stateful HTTP server on loopback: collections of records with pages, an
+updated-since filter, tokens, ETags, merge patches, and faults that a test can
+switch on.  It prints its port on the first line of its output.
+
+    GET    /v1/COLLECTION?updatedSince=T&page=N&pageSize=M[&ids=A,B]
+    GET    /v1/COLLECTION/ID
+    PATCH  /v1/COLLECTION/ID        RFC 7396, If-Match, Idempotency-Key
+    POST   /v1/COLLECTION           creates
+    DELETE /v1/COLLECTION/ID
+    POST   /oauth/token             client credentials
+
+    POST   /_control/edit/COLLECTION/ID     somebody at the hotel edits
+    POST   /_control/put/COLLECTION/ID      a record as it is given
+    POST   /_control/delete/COLLECTION/ID
+    GET    /_control/record/COLLECTION/ID
+    POST   /_control/faults                 [{kind, match, count, ...}]
+    DELETE /_control/faults                 heal
+    POST   /_control/config                 see DEFAULTS
+    GET    /_control/log                    requests that came
+"""
+import argparse
+import base64
+import gzip
+import json
+import os
+import random
+import re
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+import uuid
+from datetime import date, datetime, timedelta, timezone
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+DEFAULTS = {
+    'auth': 'token',            # token, static, none
+    'token_lifetime': 3600,
+    'static_token': 'sesame',
+    'client_id': 'jack',
+    'client_secret': 'hotel-secret',
+    'etags': True,
+    'idempotency': True,
+    'patch_answer': 200,        # or 204
+    'skew_seconds': 0,
+    'tombstones': True,
+    'max_page_size': 1000,
+    'uppercase': [],            # fields that the PMS writes in capitals
+    'gzip': True,
+}
+
+FIRST = ['Ada', 'Björn', 'Chloé', 'Dmitri', 'Élodie', 'Fatima', 'Giovanni', 'Hana', 'Ingrid', 'João', 'Kenji',
+         'Łukasz', 'María', 'Nnamdi', 'Olga', 'Priya', 'Quentin', 'Renée', 'Søren', 'Thuý', 'Umut', 'Věra', '伟', '美咲']
+LAST = ['Example', 'Müller', "O'Neill", 'García', 'Šimek', 'Nguyễn', 'Kowalska', 'Østergård', 'Rossi', 'Dupont',
+        'Yılmaz', 'Ivanova', 'Silva', 'Schmidt', 'Okafor', '田中', '王']
+REQUESTS = ['late check-in', 'extra pillows', 'quiet room', 'high floor', 'cot', 'sea view', 'allergy: nuts', 'early breakfast']
+TIERS = ['none', 'silver', 'gold', 'platinum']
+ROOMS = ['single', 'double', 'twin', 'suite']
+
+
+def iso(t):
+    return t.strftime('%Y-%m-%dT%H:%M:%S.') + '%03dZ' % (t.microsecond // 1000)
+
+
+class Store:
+    """All records, in the order of their last change."""
+
+    def __init__(self, options):
+        self.lock = threading.RLock()
+        self.config = dict(DEFAULTS)
+        self.records = {}       # collection -> id -> record
+        self.versions = {}      # (collection, id) -> int
+        self.history = []       # (collection, id, version, cause)
+        self.sorted = {}        # collection -> list of records, or None
+        self.answers = {}       # idempotency key -> answer
+        self.tokens = {}
+        self.faults = []
+        self.log = []
+        self.counter = 0
+        self.fill(options)
+
+    def now(self):
+        return datetime.now(timezone.utc) + timedelta(seconds=self.config['skew_seconds'])
+
+    def fill(self, options):
+        rnd = random.Random(options.seed)
+        start = self.now() - timedelta(days=options.days_ago)
+        for i in range(1, options.guests + 1):
+            first, last = rnd.choice(FIRST), rnd.choice(LAST)
+            self.records.setdefault('guests', {})['GST-%06d' % i] = {
+                'id': 'GST-%06d' % i, 'name': first + ' ' + last,
+                'email': 'guest%d@example.com' % i, 'phone': '+49 30 %07d' % rnd.randrange(10**7),
+                'loyaltyNumber': 'L%08d' % rnd.randrange(10**8) if rnd.random() < .5 else None,
+                'loyaltyTier': rnd.choice(TIERS),
+                'preferences': rnd.sample(REQUESTS, rnd.randrange(3)),
+                'notes': '\n'.join(rnd.sample(['prefers tea', 'returning guest', 'travels with dog'], rnd.randrange(3))),
+                'tags': rnd.sample(['vip', 'press', 'group', 'family'], rnd.randrange(2)),
+                'communicationChannel': rnd.choice(['email', 'sms', 'whatsapp']),
+                'lastInteraction': iso(start + timedelta(minutes=i % 1440)),
+                'createdAt': iso(start - timedelta(days=30)), 'updatedAt': iso(start + timedelta(seconds=i))}
+        for i in range(1, options.reservations + 1):
+            guest = rnd.randrange(1, max(options.guests, 1) + 1)
+            name = self.records.get('guests', {}).get('GST-%06d' % guest, {}).get('name', 'Guest %d' % guest)
+            arrival = date(2026, 12, 1) + timedelta(days=rnd.randrange(90))
+            self.records.setdefault('reservations', {})['RES-%06d' % i] = {
+                'id': 'RES-%06d' % i, 'guestId': 'GST-%06d' % guest, 'guestName': name,
+                'checkInDate': arrival.isoformat(),
+                'checkOutDate': (arrival + timedelta(days=rnd.randrange(1, 9))).isoformat(),
+                'roomNumber': str(100 + i % 400), 'roomType': rnd.choice(ROOMS),
+                'rateCode': rnd.choice(['BAR', 'CORP', 'PKG']), 'adults': rnd.randrange(1, 4),
+                'children': rnd.randrange(3), 'status': 'confirmed',
+                'balance': rnd.randrange(100000) / 100, 'specialRequests': rnd.sample(REQUESTS, rnd.randrange(3)),
+                'currency': 'EUR', 'property': {'code': 'MUC', 'name': 'Sample Hotel'},
+                'createdAt': iso(start - timedelta(days=30)), 'updatedAt': iso(start + timedelta(seconds=i))}
+        for i in range(1, options.rooms + 1):
+            self.records.setdefault('rooms', {})['ROOM-%04d' % i] = {
+                'id': 'ROOM-%04d' % i, 'number': str(100 + i), 'type': rnd.choice(ROOMS),
+                'status': 'available', 'housekeeping': 'clean', 'updatedAt': iso(start + timedelta(seconds=i))}
+
+    def version(self, coll, rid):
+        return self.versions.get((coll, rid), 1)
+
+    def write(self, coll, rid, record, cause):
+        """Store a record with a new version and time."""
+        record['updatedAt'] = iso(self.now())
+        for field in self.config['uppercase']:
+            if isinstance(record.get(field), str):
+                record[field] = record[field].upper()
+        self.records.setdefault(coll, {})[rid] = record
+        self.versions[(coll, rid)] = self.version(coll, rid) + 1
+        self.history.append([coll, rid, self.version(coll, rid), cause])
+        self.sorted.pop(coll, None)
+        return record
+
+    def page(self, coll, since, first, count):
+        if self.sorted.get(coll) is None:
+            self.sorted[coll] = sorted(self.records.get(coll, {}).values(), key=lambda r: (r['updatedAt'], r['id']))
+        rows = self.sorted[coll]
+        if since:
+            low, high = 0, len(rows)
+            while low < high:
+                middle = (low + high) // 2
+                if rows[middle]['updatedAt'] < since:
+                    low = middle + 1
+                else:
+                    high = middle
+            rows = rows[low:]
+        return rows[first:first + count], len(rows)
+
+
+def merge_patch(target, patch):
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result[key] = None
+        else:
+            result[key] = merge_patch(result.get(key), value) if isinstance(value, dict) else value
+    return result
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    store = None
+
+    def log_message(self, *args):
+        pass
+
+    # -- answers ----------------------------------------------------------
+    def answer(self, status, body=None, headers=(), raw=None):
+        data = raw if raw is not None else b'' if body is None else json.dumps(body).encode()
+        headers = list(headers)
+        if self.store.config['gzip'] and 'gzip' in self.headers.get('Accept-Encoding', '') and len(data) > 1400:
+            data = gzip.compress(data, 1)
+            headers.append(('Content-Encoding', 'gzip'))
+        self.status = status
+        self.send_response_only(status)
+        self.send_header('Date', formatdate(time.time() + self.store.config['skew_seconds'], usegmt=True))
+        self.send_header('Content-Type', 'application/json')
+        for name, value in headers:
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header('Content-Length', str(len(data)))
+        self.end_headers()
+        if status != 204:
+            self.wfile.write(data)
+        self.wfile.flush()
+
+    def cut(self, reset=False):
+        """Close the connection without an answer."""
+        if reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        self.close_connection = True
+        try:
+            self.connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    # -- requests ---------------------------------------------------------
+    def do(self):
+        parts = urlsplit(self.path)
+        self.query = {k: v[-1] for k, v in parse_qs(parts.query, keep_blank_values=True).items()}
+        length = int(self.headers.get('Content-Length') or 0)
+        self.body = self.rfile.read(length) if length else b''
+        self.status = None
+        path = [p for p in parts.path.split('/') if p]
+        try:
+            if path[:1] == ['_control']:
+                self.control(path[1:])
+                return
+            entry = {'time': time.time(), 'method': self.command, 'path': parts.path, 'query': self.query,
+                     'body': self.body.decode('utf-8', 'replace'),
+                     'headers': {k: v for k, v in self.headers.items() if k != 'Authorization'}}
+            with self.store.lock:
+                self.store.log.append(entry)
+            if not self.fault(parts.path):
+                self.route(path)
+            entry['status'] = self.status
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do
+
+    def fault(self, path):
+        """Does a fault that is switched on apply?  True: it has answered."""
+        with self.store.lock:
+            for fault in self.store.faults:
+                match = fault.get('match', {})
+                if match.get('method', self.command) != self.command or \
+                        not re.search(match.get('path', '^/v1/'), path) or fault.get('count') == 0:
+                    continue
+                if fault.get('count'):
+                    fault['count'] -= 1
+                break
+            else:
+                return False
+        kind = fault['kind']
+        if kind == 'down':
+            self.cut()
+        elif kind == 'reset':
+            self.cut(reset=True)
+        elif kind == 'status':
+            self.answer(fault['status'], fault.get('body', {'message': 'fault'}), fault.get('headers', {}).items())
+        elif kind == 'slow':
+            time.sleep(fault.get('seconds', 1))
+            return False
+        elif kind == 'hang':
+            while fault in self.store.faults and time.sleep(.05) is None:
+                pass
+            self.cut()
+        elif kind == 'garbage':
+            self.answer(200, raw=b'{"data": [{"id": "RES-0')
+        elif kind == 'html':
+            self.answer(200, raw=b'<html><body>Please log in</body></html>')
+        elif kind == 'raw':
+            self.answer(fault.get('status', 200), raw=fault['body'].encode('latin-1'))
+        elif kind == 'redirect':
+            self.answer(302, {}, [('Location', fault['location'])])
+        elif kind == 'big':
+            self.answer(200, raw=b'[' + b'1,' * (fault.get('megabytes', 64) * 524288) + b'1]')
+        elif kind == 'gzip_bomb':
+            data = gzip.compress(b' ' * (fault.get('megabytes', 64) * 1048576))
+            self.send_response_only(200)
+            self.send_header('Content-Encoding', 'gzip')
+            self.send_header('Content-Length', str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            self.status = 200
+        elif kind == 'truncate':
+            self.send_response_only(200)
+            self.send_header('Content-Length', '10000')
+            self.end_headers()
+            self.wfile.write(b'{"data": [')
+            self.wfile.flush()
+            self.cut()
+        elif kind == 'drop_after_apply':
+            self.quiet = True
+            self.route([p for p in path.split('/') if p])
+            self.quiet = False
+            self.cut()
+        else:
+            self.answer(500, {'message': 'unknown fault ' + kind})
+        return True
+
+    quiet = False
+
+    def reply(self, *args, **kwargs):
+        if not self.quiet:
+            self.answer(*args, **kwargs)
+
+    def route(self, path):
+        if path == ['oauth', 'token']:
+            self.token()
+        elif path[:1] != ['v1'] or len(path) not in (2, 3):
+            self.reply(404, {'message': 'no such address'})
+        elif not self.authorised():
+            self.reply(401, {'message': 'token missing or expired'}, [('WWW-Authenticate', 'Bearer')])
+        elif len(path) == 2:
+            self.collection(path[1])
+        else:
+            self.record(path[1], path[2])
+
+    def token(self):
+        config = self.store.config
+        form = parse_qs(self.body.decode())
+        given = self.headers.get('Authorization', '')
+        if given.startswith('Basic '):
+            user, _, secret = base64.b64decode(given[6:]).decode().partition(':')
+        else:
+            user, secret = form.get('client_id', [''])[0], form.get('client_secret', [''])[0]
+        if (user, secret) != (config['client_id'], config['client_secret']):
+            self.reply(401, {'error': 'invalid_client'})
+            return
+        token = uuid.uuid4().hex
+        with self.store.lock:
+            self.store.tokens[token] = time.time() + config['token_lifetime']
+        self.reply(200, {'access_token': token, 'token_type': 'Bearer', 'expires_in': config['token_lifetime']})
+
+    def authorised(self):
+        config = self.store.config
+        given = self.headers.get('Authorization', '')
+        if config['auth'] == 'none':
+            return True
+        if config['auth'] == 'static':
+            return given == 'Bearer ' + config['static_token']
+        return self.store.tokens.get(given.partition(' ')[2], 0) > time.time()
+
+    def collection(self, coll):
+        store = self.store
+        if self.command == 'POST':
+            self.create(coll)
+            return
+        if self.command != 'GET':
+            self.reply(405, {'message': 'method not allowed'})
+            return
+        size = int(self.query.get('pageSize', self.query.get('limit', 100)))
+        if size > store.config['max_page_size']:
+            self.reply(400, {'message': 'pageSize is at most %d' % store.config['max_page_size']})
+            return
+        page = int(self.query.get('page', 1))
+        first = int(self.query.get('offset', (page - 1) * size))
+        since = self.query.get('updatedSince')
+        if since:
+            try:
+                since = iso(datetime.fromisoformat(since.replace('Z', '+00:00')).astimezone(timezone.utc))
+            except ValueError:
+                self.reply(400, {'message': 'updatedSince is not a time'})
+                return
+        with store.lock:
+            if 'ids' in self.query:
+                rows = [store.records[coll][i] for i in self.query['ids'].split(',') if i in store.records.get(coll, {})]
+                total = len(rows)
+            else:
+                rows, total = store.page(coll, since, first, size)
+            data = json.dumps({'data': rows, 'page': page, 'pageSize': size, 'total': total,
+                               'hasMore': first + size < total}).encode()
+        self.reply(200, raw=data)
+
+    def etag(self, coll, rid):
+        return [('ETag', '"%d"' % self.store.version(coll, rid))] if self.store.config['etags'] else []
+
+    def create(self, coll):
+        store = self.store
+        with store.lock:
+            key = self.headers.get('Idempotency-Key')
+            if store.config['idempotency'] and key in store.answers:
+                self.reply(*store.answers[key])
+                return
+            store.counter += 1
+            rid = '%s-N%05d' % (coll[:3].upper(), store.counter)
+            record = dict(json.loads(self.body), id=rid)
+            store.write(coll, rid, record, 'api ' + (key or ''))
+            answer = (201, record, self.etag(coll, rid))
+            if key:
+                store.answers[key] = answer
+        self.reply(*answer)
+
+    def record(self, coll, rid):
+        store = self.store
+        with store.lock:
+            record = store.records.get(coll, {}).get(rid)
+            if record is None:
+                self.reply(404, {'message': 'no such record'})
+                return
+            if self.command == 'GET':
+                self.reply(200, record, self.etag(coll, rid))
+                return
+            key = self.headers.get('Idempotency-Key')
+            if store.config['idempotency'] and key and key in store.answers:
+                self.reply(*store.answers[key])
+                return
+            match = self.headers.get('If-Match')
+            if store.config['etags'] and match and match != '"%d"' % store.version(coll, rid):
+                self.reply(412, {'message': 'somebody changed it meanwhile'})
+                return
+            if self.command == 'DELETE':
+                self.remove(coll, rid, 'api ' + (key or ''))
+                self.reply(204)
+                return
+            try:
+                body = json.loads(self.body)
+            except ValueError:
+                self.reply(400, {'message': 'body is not JSON'})
+                return
+            record = merge_patch(record, body) if self.command == 'PATCH' else dict(body, id=rid)
+            record = store.write(coll, rid, record, 'api ' + (key or ''))
+            answer = (200, record, self.etag(coll, rid)) if store.config['patch_answer'] == 200 else \
+                (204, None, self.etag(coll, rid))
+            if key:
+                store.answers[key] = answer
+        self.reply(*answer)
+
+    def remove(self, coll, rid, cause):
+        if self.store.config['tombstones']:
+            self.store.write(coll, rid, {'id': rid, 'deleted': True}, cause)
+        else:
+            self.store.records[coll].pop(rid, None)
+            self.store.sorted.pop(coll, None)
+
+    # -- control ----------------------------------------------------------
+    def control(self, path):
+        store = self.store
+        body = json.loads(self.body) if self.body else None
+        with store.lock:
+            if path[0] == 'edit':
+                record = merge_patch(store.records[path[1]][path[2]], body)
+                self.answer(200, store.write(path[1], path[2], record, 'user'))
+            elif path[0] == 'put':
+                store.records.setdefault(path[1], {})[path[2]] = body
+                store.sorted.pop(path[1], None)
+                self.answer(200, body)
+            elif path[0] == 'delete':
+                self.remove(path[1], path[2], 'user')
+                self.answer(200, {})
+            elif path[0] == 'record':
+                self.answer(200, store.records.get(path[1], {}).get(path[2]))
+            elif path[0] == 'faults':
+                store.faults = body if self.command == 'POST' else []
+                self.answer(200, {})
+            elif path[0] == 'config':
+                store.config.update(body or {})
+                self.answer(200, store.config)
+            elif path[0] == 'log':
+                self.answer(200, store.log)
+            elif path[0] == 'history':
+                self.answer(200, store.history)
+            elif path[0] == 'expire':
+                store.tokens.clear()
+                self.answer(200, {})
+            else:
+                self.answer(404, {})
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--port', type=int, default=0)
+    parser.add_argument('--reservations', type=int, default=50)
+    parser.add_argument('--guests', type=int, default=20)
+    parser.add_argument('--rooms', type=int, default=10)
+    parser.add_argument('--days-ago', type=int, default=10)
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--tls', nargs=2, metavar=('CERT', 'KEY'))
+    options = parser.parse_args()
+    Handler.store = Store(options)
+    server = Server(('127.0.0.1', options.port), Handler)
+    if options.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*options.tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    print(server.server_address[1], flush=True)
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(0)
+    threading.Thread(target=watch, daemon=True).start()
+    server.serve_forever()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
