@@ -149,10 +149,13 @@ js_apply_page(JsApply *apply, List *records)
 	JsCounts	before = apply->counts;
 	MemoryContext mcxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext record_context;
 	ErrorData  *error = NULL;
 	ListCell   *cell;
 	bool		done = false;
 
+	record_context = AllocSetContextCreate(mcxt, "jacksync record",
+										   ALLOCSET_DEFAULT_SIZES);
 	learn_fields(apply, records);
 
 	BeginInternalSubTransaction(NULL);
@@ -164,8 +167,11 @@ js_apply_page(JsApply *apply, List *records)
 			JsApplied	applied = {0};
 
 			CHECK_FOR_INTERRUPTS();
+			MemoryContextSwitchTo(record_context);
 			(void) js_apply_record(apply, lfirst(cell), NULL, &applied);
+			MemoryContextReset(record_context);
 		}
+		MemoryContextSwitchTo(mcxt);
 		ReleaseCurrentSubTransaction();
 		done = true;
 	}
@@ -335,7 +341,8 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 	JsSubject	subject;
 
 	apply->counts.processed++;
-	record->version = version ? pstrdup(version) : NULL;
+	if (version != NULL)
+		record->version = pstrdup(version);
 	if (link == NULL)
 		return first_sight(apply, record, applied);
 

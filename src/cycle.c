@@ -61,6 +61,10 @@ js_cycle_start(MemoryContext parent, int32 stream_id, bool push_only,
 	cycle->mcxt = mcxt;
 	cycle->step = AllocSetContextCreate(mcxt, "jacksync step",
 										ALLOCSET_DEFAULT_SIZES);
+	cycle->request_mcxt = AllocSetContextCreate(mcxt, "jacksync request",
+												ALLOCSET_SMALL_SIZES);
+	cycle->push_mcxt = AllocSetContextCreate(mcxt, "jacksync push",
+											 ALLOCSET_SMALL_SIZES);
 	cycle->stream_id = stream_id;
 	cycle->push_only = push_only;
 	cycle->narrate = narrate;
@@ -190,6 +194,14 @@ begin_run(JsCycle *cycle)
 		return;
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
 	js_run(&attempt, &args);
+}
+
+/* Memory for the next request; that of the last one is gone. */
+MemoryContext
+js_cycle_new_request(JsCycle *cycle)
+{
+	MemoryContextReset(cycle->request_mcxt);
+	return cycle->request_mcxt;
 }
 
 /* Variables that every request may use. */

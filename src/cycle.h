@@ -26,6 +26,8 @@ struct JsCycle
 {
 	MemoryContext mcxt;			/* of the cycle */
 	MemoryContext step;			/* reset before every step */
+	MemoryContext request_mcxt; /* of the request under way */
+	MemoryContext push_mcxt;	/* of the intent under way */
 	int32		stream_id;
 	bool		push_only;
 	bool		narrate;		/* NOTICEs of progress, in a session */
@@ -72,6 +74,7 @@ extern void js_cycle_free(JsCycle *cycle);
 extern void js_cycle_send(JsCycle *cycle, JsHttpRequest *request,
 						  JsResume resume);
 extern char *js_cycle_problem(JsCycle *cycle, JsHttpResponse *response);
+extern MemoryContext js_cycle_new_request(JsCycle *cycle);
 extern JsVars *js_cycle_vars(JsCycle *cycle);
 extern void js_cycle_end(JsCycle *cycle);
 extern void js_pull_start(JsCycle *cycle);

@@ -57,6 +57,7 @@ static void update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 						 JsRow *after);
 static void preview_fields(JsApply *apply, JsLink *link, FieldState *states,
 						   JsDecision *decisions);
+static Jsonb *copy_json(Jsonb *json);
 static bool object_is_empty(Jsonb *object);
 static const char *outcome_of(JsDecision *decision);
 
@@ -364,8 +365,7 @@ update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 		link->hash_known = true;
 		link->failed = false;
 		link->must_pull = false;
-		if (record->version != NULL)
-			link->version = record->version;
+		link->version = record->version;	/* a page does not tell */
 	}
 	if (link->record_id == 0)
 		js_link_insert(link);
@@ -467,6 +467,13 @@ outcome_of(JsDecision *decision)
 	return "local";
 }
 
+/* A copy in the current memory context. */
+static Jsonb *
+copy_json(Jsonb *json)
+{
+	return json ? DatumGetJsonbPCopy(JsonbPGetDatum(json)) : NULL;
+}
+
 /* Remember what preview() shows. */
 static void
 preview_fields(JsApply *apply, JsLink *link, FieldState *states,
@@ -487,9 +494,10 @@ preview_fields(JsApply *apply, JsLink *link, FieldState *states,
 		preview = palloc0(sizeof(JsPreview));
 		preview->external_id = pstrdup(link->external_id);
 		preview->field = pstrdup(entity->fields[i].name);
-		preview->base = state->base_json;
+		preview->base = copy_json(state->base_json);
 		preview->local = js_value_to_json(column, state->local);
-		preview->pms = state->pms_json ? state->pms_json : state->base_json;
+		preview->pms = copy_json(state->pms_json ? state->pms_json :
+								 state->base_json);
 		preview->resolved = js_value_to_json(column, state->result);
 		preview->strategy = js_strategy_name(entity->fields[i].strategy);
 		preview->outcome = decisions[i].reason == JS_NOTHING_CHANGED ?

@@ -144,6 +144,8 @@ js_http_start(MemoryContext mcxt, const JsHttpRequest *request)
 	ListCell   *cell;
 
 	start_curl();
+	mcxt = AllocSetContextCreate(mcxt, "jacksync request",
+								 ALLOCSET_SMALL_SIZES);
 	call = MemoryContextAllocZero(mcxt, sizeof(JsHttpCall));
 	call->mcxt = mcxt;
 	call->allow_http = request->allow_http;
@@ -626,7 +628,7 @@ describe(JsHttpCall *call, JsHttpFailure failure)
 void
 js_http_close(JsHttpCall *call)
 {
-	free_call(call);
+	MemoryContextDelete(call->mcxt);
 }
 
 /* Its memory goes away. */

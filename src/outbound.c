@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 
 #include "apply.h"
 #include "compat.h"
@@ -23,6 +24,8 @@
 static void look_up_next(JsCycle *cycle);
 static void looked_up(JsCycle *cycle, JsHttpResponse *response);
 static void next_record(JsCycle *cycle);
+static bool must_read_first(Jsonb *push, JsLink *link);
+static void claim(JsCycle *cycle, JsApply *apply, int64 record_id);
 static void read_first(JsCycle *cycle, const char *external_id);
 static void was_read(JsCycle *cycle, JsHttpResponse *response);
 static void send_intent(JsCycle *cycle);
@@ -135,13 +138,13 @@ next_record(JsCycle *cycle)
 		List	   *candidates;
 		JsLink	   *link = NULL;
 		bool		read = false;
-		MemoryContext old;
 
 		with_apply(cycle, &apply, "claiming local changes");
 		/* the claim must be on disk before anything is sent */
 		(void) set_config_option("synchronous_commit", "on", PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
 								 false);
+		cycle->intent = NULL;
 		candidates = js_push_candidates(&apply, 1, cycle->last_record);
 		if (candidates != NIL)
 		{
@@ -150,14 +153,9 @@ next_record(JsCycle *cycle)
 			read = link != NULL && push != NULL && link->waiting &&
 				link->external_id != NULL &&
 				js_jsonb_member(push, "read") != NULL &&
-				(link->must_pull || flag(push, "read_before_write"));
+				must_read_first(push, link);
 			if (link != NULL && !read)
-			{
-				old = MemoryContextSwitchTo(cycle->mcxt);
-				cycle->intent = NULL;
-				MemoryContextSwitchTo(old);
-				cycle->intent = js_push_claim(&apply, cycle->last_record);
-			}
+				claim(cycle, &apply, cycle->last_record);
 		}
 		end_apply(cycle, &apply);
 
@@ -177,6 +175,31 @@ next_record(JsCycle *cycle)
 			return;
 		}
 	}
+}
+
+/*
+ * Must a record be read before it is written?  If the PMS can refuse a write
+ * to a version that we have not seen (If-Match), only if we know of a newer
+ * one or of none; else always, unless read_before_write is false.
+ */
+static bool
+must_read_first(Jsonb *push, JsLink *link)
+{
+	if (link->must_pull)
+		return true;
+	if (js_jsonb_member(push, "read_before_write") != NULL)
+		return flag(push, "read_before_write");
+	return text_of(push, "if_match") == NULL || link->version == NULL;
+}
+
+/* Claim a record's changes; the intent outlives the transaction. */
+static void
+claim(JsCycle *cycle, JsApply *apply, int64 record_id)
+{
+	JsIntent   *intent = js_push_claim(apply, record_id);
+
+	MemoryContextReset(cycle->push_mcxt);
+	cycle->intent = intent ? js_push_copy(cycle->push_mcxt, intent) : NULL;
 }
 
 /* Read a record before it is written. */
@@ -221,7 +244,7 @@ was_read(JsCycle *cycle, JsHttpResponse *response)
 		cycle->intent = NULL;
 		apply.tick = cycle->tick;
 		if (js_apply_record(&apply, record, version, &applied))
-			cycle->intent = js_push_claim(&apply, cycle->reading_record);
+			claim(cycle, &apply, cycle->reading_record);
 		before.conflicts = apply.counts.conflicts;
 		apply.counts = before;
 	}
@@ -269,7 +292,7 @@ send_intent(JsCycle *cycle)
 		js_object_put(&state, "body", js_jsonb_string("{changes}"));
 		operation = js_object_end(state);
 	}
-	js_template_request(cycle->mcxt, operation, cycle->server, vars, &request);
+	js_template_request(js_cycle_new_request(cycle), operation, cycle->server, vars, &request);
 	if (intent->if_match != NULL && text_of(push, "if_match") != NULL &&
 		js_http_check_header_value(intent->if_match))
 		request.headers = lappend(request.headers,
@@ -366,7 +389,7 @@ read_request(JsCycle *cycle, const char *external_id, JsHttpRequest *request)
 	cycle->tick = js_tick();
 	js_internal_end(&security);
 	js_server_request(cycle->server, request);
-	js_template_request(cycle->mcxt, template, cycle->server, vars, request);
+	js_template_request(js_cycle_new_request(cycle), template, cycle->server, vars, request);
 	js_txn_end();
 	return true;
 }

@@ -151,11 +151,11 @@ ask_for_page(JsCycle *cycle)
 	cycle->tick = js_tick();
 	js_internal_end(&security);
 	js_server_request(cycle->server, &request);
-	js_template_request(cycle->mcxt, template, cycle->server, vars, &request);
+	js_template_request(js_cycle_new_request(cycle), template, cycle->server, vars, &request);
 	if (cycle->walk->cursor != NULL &&
 		(cycle->walk->paging == JS_NEXT_URL ||
 		 cycle->walk->paging == JS_HEADER_LINK))
-		request.url = js_http_same_origin(cycle->mcxt,
+		request.url = js_http_same_origin(cycle->request_mcxt,
 										  request.url, cycle->walk->cursor);
 	js_txn_end();
 	if (request.url == NULL)

@@ -111,6 +111,22 @@ js_push_claim(JsApply *apply, int64 record_id)
 	return intent;
 }
 
+/* A copy that lives in another memory context. */
+JsIntent *
+js_push_copy(MemoryContext mcxt, JsIntent *intent)
+{
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	JsIntent   *copy = palloc(sizeof(JsIntent));
+
+	*copy = *intent;
+	copy->external_id = pstrdup(intent->external_id);
+	copy->changes = DatumGetJsonbPCopy(JsonbPGetDatum(intent->changes));
+	copy->if_match = intent->if_match ? pstrdup(intent->if_match) : NULL;
+	copy->idempotency_key = pstrdup(intent->idempotency_key);
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
 /* The intents of a stream whose outcome is open: after a crash, or unknown. */
 List *
 js_push_unknown(JsStream *stream)

@@ -28,6 +28,7 @@ typedef struct JsIntent
 extern List *js_push_candidates(JsApply *apply, int limit,
 								int64 after_record_id);
 extern JsIntent *js_push_claim(JsApply *apply, int64 record_id);
+extern JsIntent *js_push_copy(MemoryContext mcxt, JsIntent *intent);
 extern List *js_push_unknown(JsStream *stream);
 extern void js_push_accepted(JsApply *apply, JsIntent *intent,
 							 Jsonb *answer, const char *version);

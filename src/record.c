@@ -26,6 +26,7 @@ static Jsonb *field_value(JsStream *stream, bool plain, JsField *field,
 static Jsonb *value_by_spec(Jsonb *spec, Jsonb *raw);
 static Jsonb *joined_value(Jsonb *paths, Jsonb *spec, Jsonb *raw);
 static Jsonb *mapped_value(Jsonb *map, Jsonb *spec, Jsonb *value);
+static char *version_of(JsStream *stream, Jsonb *raw);
 static char *scalar_string(Jsonb *json);
 static Jsonb *path_value(Jsonb *path, Jsonb *raw);
 
@@ -85,6 +86,7 @@ js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 	if (!plain && stream->deleted_path != NULL)
 		record->deleted = js_path_match(stream->deleted_path, raw);
 
+	record->version = version_of(plain ? NULL : stream, raw);
 	record->fields = palloc0(sizeof(Jsonb *) * Max(entity->nfields, 1));
 	for (int i = 0; i < entity->nfields; i++)
 		record->fields[i] = field_value(stream, plain, &entity->fields[i],
@@ -120,6 +122,24 @@ js_record_time(JsStream *stream, Jsonb *raw, TimestampTz *time)
 													ObjectIdGetDatum(InvalidOid),
 													Int32GetDatum(-1)));
 	return true;
+}
+
+/* The version in a record, where push.if_match is a path to it. */
+static char *
+version_of(JsStream *stream, Jsonb *raw)
+{
+	Jsonb	   *path;
+	char	   *text;
+	Jsonb	   *version;
+
+	if (stream == NULL || stream->push == NULL)
+		return NULL;
+	path = js_jsonb_member(stream->push, "if_match");
+	text = path ? scalar_string(path) : NULL;
+	if (text == NULL || text[0] != '$')
+		return NULL;
+	version = path_value(path, raw);
+	return version ? scalar_string(version) : NULL;
 }
 
 /* The id of a record; NULL if it has none. */
