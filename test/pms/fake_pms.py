@@ -474,6 +474,7 @@ def main():
     parser.add_argument('--rooms', type=int, default=10)
     parser.add_argument('--days-ago', type=int, default=10)
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--forever', action='store_true', help='do not end with the parent')
     parser.add_argument('--tls', nargs=2, metavar=('CERT', 'KEY'))
     options = parser.parse_args()
     Handler.store = Store(options)
@@ -489,7 +490,8 @@ def main():
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(0)
-    threading.Thread(target=watch, daemon=True).start()
+    if not options.forever:
+        threading.Thread(target=watch, daemon=True).start()
     server.serve_forever()
 
 

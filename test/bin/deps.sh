@@ -1,0 +1,57 @@
+#!/bin/sh
+# Installs what is missing to build, test and demonstrate jacksync on Debian.
+# Does nothing, quickly, if all is there.
+set -eu
+
+missing=
+need() { missing="$missing $1"; }
+
+command -v make >/dev/null || need make
+command -v gcc >/dev/null || need gcc
+command -v pkg-config >/dev/null || need pkg-config
+command -v python3 >/dev/null || [ -x /usr/bin/python3 ] || need python3
+pkg-config --exists libcurl 2>/dev/null || need libcurl4-openssl-dev
+perl -MIPC::Run -e 1 2>/dev/null || need libipc-run-perl
+
+# the server: the one of PG_CONFIG, else the newest that is installed
+pg=${PG_CONFIG:-}
+if [ -z "$pg" ]; then
+	for v in 18 17 15; do
+		[ -x /usr/lib/postgresql/$v/bin/postgres ] && { pg=/usr/lib/postgresql/$v/bin/pg_config; break; }
+	done
+fi
+if [ -z "$pg" ]; then
+	need "postgresql postgresql-server-dev-all"
+else
+	version=$(echo "$pg" | sed -n 's,^/usr/lib/postgresql/\([0-9]*\)/bin/pg_config$,\1,p')
+	if [ -n "$version" ]; then
+		[ -x /usr/lib/postgresql/"$version"/bin/postgres ] || need "postgresql-$version"
+		[ -f /usr/include/postgresql/"$version"/server/postgres.h ] ||
+			need "postgresql-$version postgresql-server-dev-$version"
+	fi
+fi
+
+[ -z "$missing" ] && exit 0
+
+sudo=
+if [ "$(id -u)" != 0 ]; then
+	sudo=$(command -v sudo) || {
+		echo "jacksync needs these packages, and sudo is not there to install them:$missing" >&2
+		exit 1
+	}
+fi
+command -v apt-get >/dev/null || {
+	echo "jacksync needs these packages (names of Debian):$missing" >&2
+	exit 1
+}
+echo "installing:$missing"
+log=$(mktemp)
+# no cluster of the system is made or started for our sake
+export DEBIAN_FRONTEND=noninteractive
+if ! { $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive \
+	apt-get install -y -q --no-install-recommends $missing; } >"$log" 2>&1; then
+	tail -20 "$log" >&2
+	rm -f "$log"
+	exit 1
+fi
+rm -f "$log"
