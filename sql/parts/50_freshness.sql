@@ -17,6 +17,51 @@ COMMENT ON COLUMN jacksync.operation_guard.columns IS 'a write that changes one 
 COMMENT ON COLUMN jacksync.operation_guard.condition IS 'and satisfies this condition over OLD and NEW';
 SELECT pg_catalog.pg_extension_config_dump('jacksync.operation_guard', '');
 
+/* the condition itself is parsed by the trigger that evaluates it, as the owner of the table */
+CREATE FUNCTION jacksync.operation_guard_check() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	detail text := format('Guard of operation "%s" of entity "%s".', NEW.operation, NEW.entity);
+	rel regclass;
+	col name;
+BEGIN
+	IF NEW.columns IS NULL OR cardinality(NEW.columns) = 0 OR array_position(NEW.columns, NULL) IS NOT NULL THEN
+		PERFORM jacksync.config_error('operation_guard', 'columns', 'no columns, or NULL among them', detail,
+			'Write the columns whose change is the operation, such as {room_number}.');
+	END IF;
+	IF btrim(NEW.condition) = '' OR NEW.condition ~ ';' THEN
+		PERFORM jacksync.config_error('operation_guard', 'condition',
+			format('"%s" is no expression', left(NEW.condition, 100)), detail,
+			'Write one boolean expression over OLD and NEW without semicolon, or NULL.');
+	END IF;
+	SELECT e.local_table INTO rel FROM jacksync.entity e WHERE e.entity = NEW.entity;
+	IF FOUND THEN
+		FOREACH col IN ARRAY NEW.columns LOOP
+			IF NOT EXISTS (
+				SELECT FROM pg_attribute a
+				WHERE a.attrelid = rel AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped)
+			THEN
+				PERFORM jacksync.config_error('operation_guard', 'columns',
+					format('column "%s" of table %s does not exist', col, rel), detail,
+					format('Columns of the table are: %s.', jacksync.column_list(rel)));
+			END IF;
+		END LOOP;
+	END IF;
+	RETURN NEW;
+END;
+$$;
+COMMENT ON FUNCTION jacksync.operation_guard_check() IS 'checks a guard (trigger)';
+CREATE TRIGGER operation_guard_check
+	BEFORE INSERT OR UPDATE ON jacksync.operation_guard
+	FOR EACH ROW EXECUTE FUNCTION jacksync.operation_guard_check();
+COMMENT ON TRIGGER operation_guard_check ON jacksync.operation_guard IS 'checks a guard';
+
+/*
+ * The unit is the one that people would use: 75 minutes, not 1 hour; and a
+ * value that rounds up to 60 seconds is 1 minute.
+ */
 CREATE FUNCTION jacksync.age_text(age interval)
 RETURNS text
 LANGUAGE sql
@@ -25,19 +70,25 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT n || ' ' || unit || CASE WHEN n = 1 THEN '' ELSE 's' END
 	FROM (SELECT CASE
-			WHEN s < 60 THEN round(s)
-			WHEN s < 7200 THEN round(s / 60)
-			WHEN s < 172800 THEN round(s / 3600)
+			WHEN s < 60 THEN s
+			WHEN round(s / 60) < 120 THEN round(s / 60)
+			WHEN round(s / 3600) < 48 THEN round(s / 3600)
 			ELSE round(s / 86400) END AS n,
-		CASE WHEN s < 60 THEN 'second'
-			WHEN s < 7200 THEN 'minute'
-			WHEN s < 172800 THEN 'hour'
+		CASE
+			WHEN s < 60 THEN 'second'
+			WHEN round(s / 60) < 120 THEN 'minute'
+			WHEN round(s / 3600) < 48 THEN 'hour'
 			ELSE 'day' END AS unit
-		FROM (SELECT greatest(extract(epoch FROM age), 0) AS s) AS seconds) AS parts
+		FROM (SELECT greatest(round(extract(epoch FROM age)), 0) AS s) AS seconds) AS parts
 $$;
 COMMENT ON FUNCTION jacksync.age_text(interval) IS
 'an age in words: 45 seconds, 75 minutes, 3 hours, 2 days';
 
+/*
+ * SECURITY DEFINER, so that a reader needs no right on the tables of state.
+ * Disabled streams count only if there are no others: what a person switched
+ * off does not make the rest stale.
+ */
 CREATE FUNCTION jacksync.check_freshness(entity text, operation text DEFAULT NULL, server name DEFAULT NULL,
 	OUT last_sync_at timestamptz, OUT stale_age interval, OUT status text,
 	OUT can_perform_operation boolean, OUT warning text)
@@ -50,36 +101,40 @@ DECLARE
 	max_age			interval;
 	critical_age	interval;
 	affected		text[];
-	streams			integer;
+	streams			bigint;
 	never			boolean;
+	clock			timestamptz := clock_timestamp();
 BEGIN
 	SELECT count(*), min(t.last_sync_at), bool_or(t.last_sync_at IS NULL)
 		INTO streams, check_freshness.last_sync_at, never
-		FROM jacksync.stream s JOIN jacksync.stream_state t USING (stream_id)
-		WHERE s.entity = check_freshness.entity AND s.enabled
-			AND (check_freshness.server IS NULL OR s.server = check_freshness.server);
-	IF streams = 0 AND check_freshness.server IS NOT NULL THEN
-		RAISE EXCEPTION 'entity "%" has no stream from server "%"', entity, server
-			USING ERRCODE = 'undefined_object',
-				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
-	END IF;
-	IF streams = 0 AND NOT EXISTS (SELECT FROM jacksync.entity e WHERE e.entity = check_freshness.entity)
-		AND NOT EXISTS (SELECT FROM jacksync.stale_policy p WHERE p.entity = check_freshness.entity) THEN
-		RAISE EXCEPTION 'entity "%" does not exist', entity
-			USING ERRCODE = 'undefined_object',
-				HINT = 'SELECT entity FROM jacksync.entity lists the entities.';
-	END IF;
+		FROM jacksync.stream s LEFT JOIN jacksync.stream_state t USING (stream_id)
+		WHERE s.entity = check_freshness.entity
+			AND (check_freshness.server IS NULL OR s.server = check_freshness.server)
+			AND (s.enabled OR NOT EXISTS (
+				SELECT FROM jacksync.stream o
+				WHERE o.entity = check_freshness.entity AND o.enabled
+					AND (check_freshness.server IS NULL OR o.server = check_freshness.server)));
 
 	SELECT p.max_stale_age, p.critical_stale_age, p.affected_operations
 		INTO max_age, critical_age, affected
 		FROM jacksync.stale_policy p WHERE p.entity = check_freshness.entity;
 	IF NOT FOUND THEN
-		SELECT a.warning * interval '1 s', a.critical * interval '1 s', '{}'::text[]
-			INTO max_age, critical_age, affected
+		IF streams = 0 AND NOT EXISTS (SELECT FROM jacksync.entity e WHERE e.entity = check_freshness.entity) THEN
+			RAISE EXCEPTION 'entity "%" does not exist', entity
+				USING ERRCODE = 'undefined_object',
+					HINT = 'SELECT entity FROM jacksync.entity lists the entities.';
+		END IF;
+		SELECT a.warning * interval '1 s', a.critical * interval '1 s'
+			INTO max_age, critical_age
 			FROM jacksync.alert_threshold a WHERE a.metric = 'stale_data';
 		max_age := coalesce(max_age, '300 s');
 		critical_age := coalesce(critical_age, '3600 s');
 		affected := '{}';
+	END IF;
+	IF streams = 0 AND check_freshness.server IS NOT NULL THEN
+		RAISE EXCEPTION 'entity "%" has no stream from server "%"', entity, server
+			USING ERRCODE = 'undefined_object',
+				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
 	END IF;
 
 	IF never IS DISTINCT FROM false THEN
@@ -87,8 +142,13 @@ BEGIN
 		status := 'critical';
 		warning := 'Data has never been synchronized. PMS sync required.';
 	ELSE
-		stale_age := greatest(clock_timestamp() - last_sync_at, '0');
-		IF stale_age > critical_age THEN
+		stale_age := greatest(clock - last_sync_at, interval '0');
+		IF last_sync_at > clock + max_age THEN
+			-- the clock was set back: the age is not known, so the gate closes
+			stale_age := NULL;
+			status := 'critical';
+			warning := 'Age of the data is unknown: the last sync lies in the future. PMS sync required.';
+		ELSIF stale_age > critical_age THEN
 			status := 'critical';
 			warning := format('Data is %s old. PMS sync required.', jacksync.age_text(stale_age));
 		ELSIF stale_age > max_age THEN
@@ -104,6 +164,22 @@ $$;
 COMMENT ON FUNCTION jacksync.check_freshness(text, text, name) IS
 'how old the data of an entity is, and whether an operation may use it';
 
+/*
+ * The person who acts, also below functions and triggers that run as their
+ * owner: SET ROLE shows through them, and it is checked when it is set.
+ */
+CREATE FUNCTION jacksync.acting_role()
+RETURNS name
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN current_setting('role') = 'none' THEN session_user
+		ELSE current_setting('role')::name END
+$$;
+COMMENT ON FUNCTION jacksync.acting_role() IS
+'the role that the session acts as: for audit and overrides';
+
 CREATE FUNCTION jacksync.may_override()
 RETURNS boolean
 LANGUAGE sql
@@ -112,18 +188,32 @@ AS $$ SELECT true $$;
 COMMENT ON FUNCTION jacksync.may_override() IS
 'who may execute this may override a refusal with a reason';
 
-CREATE FUNCTION jacksync.audit_override(entity text, operation text, reason text, role name)
-RETURNS void
-LANGUAGE sql
+/*
+ * Nobody can write an override that is not one: the role and the reason are
+ * found out here.  false: no reason was given, or the role may not.
+ */
+CREATE FUNCTION jacksync.audit_override(entity text, operation text, server name, warning text)
+RETURNS boolean
+LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, jacksync, pg_temp
 AS $$
-	INSERT INTO jacksync.audit_log (operation, entity, field, after_state, resolved_by)
-		VALUES ('manual_override', $1, NULL,
-			jsonb_build_object('operation', $2, 'reason', $3), $4)
+DECLARE
+	reason	text := nullif(btrim(current_setting('jacksync.override', true)), '');
+	role	name := jacksync.acting_role();
+BEGIN
+	IF reason IS NULL OR NOT has_function_privilege(role, 'jacksync.may_override()', 'EXECUTE') THEN
+		RETURN false;
+	END IF;
+	INSERT INTO jacksync.audit_log (operation, entity, server, after_state, resolved_by)
+		VALUES ('manual_override', audit_override.entity, audit_override.server,
+			jsonb_build_object('operation', audit_override.operation, 'reason', left(reason, 1000),
+				'warning', left(audit_override.warning, 500)), role);
+	RETURN true;
+END
 $$;
-COMMENT ON FUNCTION jacksync.audit_override(text, text, text, name) IS
-'writes an override into the audit log (internal)';
+COMMENT ON FUNCTION jacksync.audit_override(text, text, name, text) IS
+'whether the session overrides a refusal; if it does, that is audited (internal)';
 
 CREATE FUNCTION jacksync.require_fresh(entity text, operation text DEFAULT NULL, server name DEFAULT NULL)
 RETURNS void
@@ -132,20 +222,20 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	freshness	record;
-	reason		text := nullif(current_setting('jacksync.override', true), '');
 BEGIN
 	SELECT * INTO freshness FROM jacksync.check_freshness(entity, operation, server);
+	-- who asks without naming an operation wants data that is not critical
 	IF freshness.can_perform_operation AND (operation IS NOT NULL OR freshness.status <> 'critical') THEN
 		RETURN;
 	END IF;
-	IF reason IS NOT NULL AND has_function_privilege('jacksync.may_override()', 'EXECUTE') THEN
-		PERFORM jacksync.audit_override(entity, operation, reason, current_user);
+	IF jacksync.audit_override(entity, operation, server, freshness.warning) THEN
 		RETURN;
 	END IF;
 	RAISE EXCEPTION '%', freshness.warning
 		USING ERRCODE = 'JS001',
-			DETAIL = format('Operation "%s" needs current data of "%s".', coalesce(operation, 'any'), entity),
-			HINT = 'CALL jacksync.sync() brings the data up to date. An operator may SET LOCAL jacksync.override = ''reason''.';
+			DETAIL = CASE WHEN operation IS NULL THEN format('Current data of "%s" is needed.', entity)
+				ELSE format('Operation "%s" needs current data of "%s".', operation, entity) END,
+			HINT = format('CALL jacksync.sync(%L) brings the data up to date. An operator may SET LOCAL jacksync.override = ''reason''.', entity);
 END
 $$;
 COMMENT ON FUNCTION jacksync.require_fresh(text, text, name) IS
@@ -175,4 +265,4 @@ AS $$
 			|| jacksync.freshness_headers(entity))::text, true)
 $$;
 COMMENT ON FUNCTION jacksync.set_freshness_headers(text) IS
-'adds the headers of freshness_headers() to the answer of PostgREST';
+'adds the headers of freshness_headers() to the answer of PostgREST, for this transaction';

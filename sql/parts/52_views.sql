@@ -1,3 +1,8 @@
+/*
+ * Views for people.  What waits in jacksync.change is not yet in
+ * jacksync.link; it is aggregated once, so that a whole listing is one hash
+ * join and not one walk through the log per record.
+ */
 CREATE VIEW jacksync.record AS
 SELECT l.record_id, e.entity, s.server, l.local_id, l.external_id,
 	greatest(l.local_updated_at, c.changed_at) AS local_updated_at,
@@ -6,55 +11,67 @@ SELECT l.record_id, e.entity, s.server, l.local_id, l.external_id,
 		WHEN l.failed THEN 'sync_error'
 		WHEN l.conflict THEN 'conflict'
 		WHEN l.waiting OR c.waiting THEN 'local_modified'
-		WHEN l.must_pull THEN 'pms_modified'
+		WHEN l.must_pull OR EXISTS (
+			SELECT FROM jacksync.sync_error x
+			WHERE x.entity = e.entity AND x.external_id = l.external_id
+				AND coalesce(x.server, '') = coalesce(s.server, '')
+				AND x.direction = 'pull' AND x.state = 'waiting' AND x.payload IS NOT NULL)
+			THEN 'pms_modified'
 		ELSE 'synced'
 	END::jacksync.sync_status AS sync_status,
-	l.snapshot,
+	-- a guest's data is for those who may read the guest's row
+	CASE WHEN pg_catalog.has_table_privilege(e.local_table, 'SELECT')
+			AND NOT pg_catalog.row_security_active(e.local_table)
+		THEN l.snapshot END AS snapshot,
 	l.state = 't' AS deleted,
 	l.intent_id IS NOT NULL AS push_open
 FROM jacksync.link l
 	JOIN jacksync.entity e ON e.entity_id = l.entity_id
 	LEFT JOIN jacksync.stream s ON s.stream_id = l.stream_id
-	LEFT JOIN LATERAL (
-		SELECT max(c.changed_at) AS changed_at, bool_or(c.waiting) AS waiting
+	LEFT JOIN (
+		SELECT c.entity_id, c.local_id, max(c.changed_at) AS changed_at, bool_or(c.waiting) AS waiting
 		FROM jacksync.change c
-		WHERE c.entity_id = l.entity_id AND c.local_id = l.local_id) c ON true;
+		GROUP BY c.entity_id, c.local_id) c ON c.entity_id = l.entity_id AND c.local_id = l.local_id;
 COMMENT ON VIEW jacksync.record IS
-'every synchronised record: its ids, its state, and what both sides agreed on';
+'every synchronised record: its ids, its state, and what both sides agreed on (for those who may read the local table)';
 
 CREATE VIEW jacksync.status AS
 SELECT s.entity, s.server, t.last_sync_at AS last_sync,
 	CASE
 		WHEN t.failure_count > 0 THEN 'error'
-		WHEN f.status <> 'fresh' AND t.progress IS NOT NULL THEN 'syncing'
-		WHEN f.status <> 'fresh' THEN 'stale'
 		WHEN t.progress IS NOT NULL THEN 'syncing'
+		WHEN f.status <> 'fresh' THEN 'stale'
 		ELSE 'connected'
 	END AS status,
 	CASE
-		WHEN NOT s.enabled THEN 'disabled'
+		WHEN NOT (s.enabled AND e.enabled) THEN 'disabled'
 		WHEN t.paused THEN 'paused'
 		WHEN t.failure_count > 0 THEN t.last_error
 		ELSE f.warning
 	END AS message,
-	t.next_due_at AS next_sync,
-	t.failure_count,
+	CASE WHEN s.enabled AND e.enabled AND NOT t.paused THEN t.next_due_at END AS next_sync,
+	coalesce(t.failure_count, 0) AS failure_count,
 	(SELECT count(*) FROM jacksync.link l
 		WHERE l.stream_id = s.stream_id AND (l.waiting OR l.intent_id IS NOT NULL))
 	+ (SELECT count(DISTINCT c.local_id) FROM jacksync.change c
-		WHERE c.entity_id = e.entity_id AND c.waiting) AS pending_push,
+			LEFT JOIN jacksync.link l ON l.entity_id = c.entity_id AND l.local_id = c.local_id
+		WHERE c.entity_id = e.entity_id AND c.waiting
+			AND (l.record_id IS NULL
+				OR (l.stream_id = s.stream_id AND NOT l.waiting AND l.intent_id IS NULL))) AS pending_push,
 	(SELECT count(*) FROM jacksync.manual_conflict m
 		WHERE m.entity = s.entity AND m.server = s.server AND m.status = 'pending') AS pending_conflicts,
 	(SELECT string_agg(a.message, ' ' ORDER BY a.alert_id) FROM jacksync.alert a
 		WHERE a.resolved_at IS NULL AND a.level = 'critical'
 			AND a.entity = s.entity AND a.server = s.server) AS banner
 FROM jacksync.stream s
-	JOIN jacksync.stream_state t USING (stream_id)
 	JOIN jacksync.entity e ON e.entity = s.entity
-	CROSS JOIN LATERAL jacksync.check_freshness(s.entity, NULL,
-		CASE WHEN s.enabled THEN s.server END) f;
+	LEFT JOIN jacksync.stream_state t ON t.stream_id = s.stream_id
+	CROSS JOIN LATERAL jacksync.check_freshness(s.entity, NULL, s.server) f;
 COMMENT ON VIEW jacksync.status IS
 'how every entity stands with every server';
+COMMENT ON COLUMN jacksync.status.status IS 'connected, syncing, stale or error';
+COMMENT ON COLUMN jacksync.status.pending_push IS 'records with local changes that the PMS, or a revert, has yet to take up';
+COMMENT ON COLUMN jacksync.status.banner IS 'what everybody should see: the open critical alerts';
 
 CREATE VIEW jacksync.worker_status AS
 SELECT w.pid,
@@ -63,7 +80,8 @@ SELECT w.pid,
 	a.wait_event, nullif(a.query, '') AS doing
 FROM jacksync.worker w
 	LEFT JOIN pg_catalog.pg_stat_activity a
-		ON a.pid = w.pid AND a.backend_type LIKE 'jacksync%';
+		ON a.pid = w.pid AND a.datname = pg_catalog.current_database()
+			AND (a.backend_type LIKE 'jacksync%' OR a.backend_type IS NULL);
 COMMENT ON VIEW jacksync.worker_status IS
 'the background worker of this database';
 
@@ -71,15 +89,22 @@ CREATE VIEW jacksync.stuck AS
 SELECT e.entity, s.server, l.external_id, l.local_id,
 	CASE
 		WHEN l.intent_id IS NOT NULL THEN 'whether the PMS took a change is not known yet'
-		WHEN l.failed THEN coalesce((SELECT x.error FROM jacksync.sync_error x
-			WHERE x.entity = e.entity AND x.external_id = l.external_id
+		WHEN l.failed THEN coalesce((
+			SELECT pg_catalog.format('%s (%s, tried %s times)', x.error, x.state, x.attempts)
+			FROM jacksync.sync_error x
+			WHERE x.entity = e.entity
+				AND (x.external_id = l.external_id OR x.local_id = l.local_id)
 				AND x.state IN ('retry', 'dead') ORDER BY x.error_id DESC LIMIT 1), 'failed')
+		WHEN NOT e.enabled THEN 'the entity is disabled'
+		WHEN s.stream_id IS NULL THEN 'the entity has no stream'
+		WHEN NOT s.enabled THEN 'the stream is disabled'
 		WHEN t.paused THEN 'the stream is paused'
 		WHEN t.failure_count > 0 THEN t.last_error
 		WHEN s.push IS NULL THEN 'the stream has no push'
 		ELSE 'a local change waits to be pushed'
 	END AS reason,
-	l.local_updated_at AS since
+	coalesce((SELECT i.claimed_at FROM jacksync.intent i WHERE i.intent_id = l.intent_id),
+		l.local_updated_at) AS since
 FROM jacksync.link l
 	JOIN jacksync.entity e ON e.entity_id = l.entity_id
 	LEFT JOIN jacksync.stream s ON s.stream_id = l.stream_id

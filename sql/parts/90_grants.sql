@@ -4,6 +4,20 @@
 REVOKE ALL ON ALL TABLES IN SCHEMA jacksync FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA jacksync FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA jacksync FROM PUBLIC;
+DO $$
+DECLARE
+	item	record;
+BEGIN
+	FOR item IN
+		SELECT t.oid::pg_catalog.regtype AS type FROM pg_catalog.pg_type t
+		LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.typrelid
+		WHERE t.typnamespace OPERATOR(pg_catalog.=) 'jacksync'::pg_catalog.regnamespace
+			AND t.typelem OPERATOR(pg_catalog.=) 0
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', item.type);
+	END LOOP;
+END
+$$;
 
 CREATE FUNCTION jacksync.grant_access(role regrole, level text)
 RETURNS void
@@ -12,18 +26,23 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	reader		constant text[] := '{check_freshness,require_fresh,freshness_headers,set_freshness_headers,
-		age_text,changed_fields,merge,resolve,detect_conflict,preview,explain,diagnose,snake_case,camel_case,
-		hotel_config,export_config,library_version}';
+		age_text,acting_role,audit_override,changed_fields,merge,resolve,detect_conflict,preview,explain,diagnose,snake_case,camel_case,
+		hotel_config,library_version}';
 	operator	constant text[] := '{sync,sync_now,push,apply,pause,resume,resync,reconcile,resolve_conflict,
-		resolve_conflicts,undo,requeue,discard,may_override,audit_override,wake_worker,start_worker}';
-	admin		constant text[] := '{load_config,forget,adopt,config_error,check_one_of,check_members,check_type,
-		check_jsonpath,check_server,check_rule,column_list,base_type,is_restore}';
+		resolve_conflicts,undo,requeue,discard,may_override,wake_worker,start_worker}';
+	admin		constant text[] := '{load_config,export_config,forget,adopt}';
 	views		constant text[] := '{record,status,worker_status,stuck,sync_run,sync_error,manual_conflict,
 		audit_log,alert,alert_delivery}';
 	config		constant text[] := '{entity,authority,stream,stale_policy,alert_threshold,alert_channel,operation_guard}';
+	-- the checks run with the rights of the role that writes the configuration
+	checks		constant text := '^(check|document)_|^(config_error|column_list|base_type|is_restore|is_mail_address|channel_lacks)$';
 	wanted		text[];
 	item		record;
 BEGIN
+	IF role = 0 OR NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = role) THEN
+		RAISE EXCEPTION 'role % does not exist', role
+			USING ERRCODE = 'undefined_object', HINT = 'Access is granted to one role, never to PUBLIC.';
+	END IF;
 	CASE level
 		WHEN 'reader' THEN wanted := reader;
 		WHEN 'operator' THEN wanted := reader || operator;
@@ -35,7 +54,7 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON SCHEMA jacksync TO %s', role);
 	FOR item IN
 		SELECT p.oid::regprocedure AS routine FROM pg_proc p
-		WHERE p.pronamespace = 'jacksync'::regnamespace AND p.proname = ANY (wanted)
+		WHERE p.pronamespace = 'jacksync'::regnamespace AND (p.proname = ANY (wanted) OR (level = 'admin' AND p.proname ~ checks))
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', item.routine, role);
 	END LOOP;
@@ -53,3 +72,18 @@ $$;
 COMMENT ON FUNCTION jacksync.grant_access(regrole, text) IS
 'lets a role read (reader), operate (operator) or configure (admin)';
 REVOKE ALL ON FUNCTION jacksync.grant_access(regrole, text) FROM PUBLIC;
+
+CREATE FUNCTION jacksync.revoke_access(role regrole)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA jacksync FROM %s', role);
+	EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA jacksync FROM %s', role);
+	EXECUTE format('REVOKE ALL ON SCHEMA jacksync FROM %s', role);
+END
+$$;
+COMMENT ON FUNCTION jacksync.revoke_access(regrole) IS
+'takes back what grant_access() gave';
+REVOKE ALL ON FUNCTION jacksync.revoke_access(regrole) FROM PUBLIC;

@@ -1,0 +1,85 @@
+#!/bin/bash
+# make check: every test, as an ordinary user, on a throwaway copy of the
+# source and throwaway clusters.  Leaves nothing behind.
+#
+#   make check TESTS="apply capture"   these regress tests only
+#   make check PROVE_TESTS=test/t/010_worker.pl   this TAP test only
+set -euo pipefail
+"$(dirname "$0")"/deps.sh
+. "$(dirname "$0")"/common.sh
+
+passed=0
+failed=0
+only=${TESTS:+regress}${PROVE_TESTS:+tap}
+
+section() { printf '\n== %s\n' "$*"; }
+count() { passed=$((passed + $1)); failed=$((failed + $2)); }
+finish() {
+	status=$?
+	trap - EXIT INT TERM
+	[ -n "${place:-}" ] && { pkill -u "$user" -f "$place" 2>/dev/null || true; rm -rf "$place"; }
+	exit $status
+}
+make_place check
+trap finish EXIT
+trap 'exit 130' INT TERM
+copy_source
+
+section "build for $("$bindir"/postgres --version)"
+build COPT="${COPT:-}"
+
+if [ -z "$only" ]; then
+	section "rules of the source"
+	for script in "perl test/check_layers.pl" "sh test/check_symbols.sh"; do
+		if (cd "$place/src" && $run $script); then count 1 0; else count 0 1; fi
+	done
+
+	section "the pure core, by itself"
+	if $run make -s -C "$place/src/test/unit" check CASES="${CASES:-1000000}" >"$place/unit.log" 2>&1; then
+		tail -3 "$place/unit.log"
+	else
+		tail -30 "$place/unit.log"
+		count 0 1
+	fi
+	count "$(grep -c '^ok ' "$place/unit.log" || true)" "$(grep -c '^not ok ' "$place/unit.log" || true)"
+fi
+
+# run_suite NAME MAKE-ARGUMENTS: regress or isolation; shows what differs
+run_suite() {
+	local name=$1 log=$place/$1.log
+	shift
+	section "$name"
+	if ! $run make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" installcheck "$@" >"$log" 2>&1; then
+		cat "$log"
+		cat "$place"/src/regression.diffs 2>/dev/null || true
+		find "$place/src/log" "$place"/inst_*/log -name '*.log' -exec tail -n 20 {} + 2>/dev/null || true
+		grep -qE '(^not ok|FAILED)' "$log" || count 0 1
+	fi
+	grep -E '^(ok|not ok|test .*(ok|FAILED))' "$log" || true
+	count "$(grep -cE '^(ok [0-9]|test .* ok )' "$log" || true)" \
+		"$(grep -cE '^(not ok [0-9]|test .* FAILED)' "$log" || true)"
+}
+
+if [ "$only" != tap ]; then
+	run_suite regress ISOLATION= TAP_TESTS= ${TESTS:+REGRESS="$TESTS"} \
+		REGRESS_OPTS="--inputdir=test --load-extension=jacksync --temp-instance=$place/inst_regress --temp-config=$place/extra.conf"
+fi
+if [ -z "$only" ]; then
+	run_suite isolation REGRESS= TAP_TESTS= \
+		ISOLATION_OPTS="--inputdir=test --outputdir=. --load-extension=jacksync --temp-instance=$place/inst_isolation --temp-config=$place/extra.conf"
+fi
+if [ "$only" != regress ]; then
+	section "TAP: worker, network, crashes"
+	tap_log=$place/tap.log
+	if ! $run TEMP_CONFIG="$place/extra.conf" make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" \
+		installcheck REGRESS= ISOLATION= PROVE_FLAGS="-I test/lib -v" PROVE_TESTS="${PROVE_TESTS:-test/t/*.pl}" >"$tap_log" 2>&1; then
+		cat "$tap_log"
+		find "$place/src/tmp_check/log" -name '*.log' -exec tail -n 30 {} + 2>/dev/null || true
+		grep -q '^not ok' "$tap_log" || count 0 1
+	fi
+	grep -E '^(test/t/|not ok|All tests|Files=)|\.pl ' "$tap_log" || true
+	count "$(grep -c '^ok ' "$tap_log" || true)" "$(grep -c '^not ok ' "$tap_log" || true)"
+fi
+
+printf '\n%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
