@@ -191,6 +191,14 @@ set_options(JsHttpCall *call, const JsHttpRequest *request)
 	curl_easy_setopt(easy, CURLOPT_URL, request->url);
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST,
 					 request->method ? request->method : "GET");
+
+	/*
+	 * libcurl repeats a request by itself if a connection that it used again
+	 * breaks without an answer.  What writes must never be sent twice behind
+	 * our back, so it gets a connection of its own.
+	 */
+	if (request->method != NULL && strcmp(request->method, "GET") != 0)
+		curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
 	if (request->body != NULL)
 	{
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,

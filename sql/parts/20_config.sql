@@ -160,7 +160,8 @@ CREATE TABLE jacksync.alert_channel
 	recipients		text[] NOT NULL DEFAULT '{}',
 	min_level		text NOT NULL DEFAULT 'warning' CHECK (min_level IN ('info', 'warning', 'critical')),
 	repeat_interval	interval NOT NULL DEFAULT '4 hours',
-	enabled			boolean NOT NULL DEFAULT true
+	enabled			boolean NOT NULL DEFAULT true,
+	webhook_secret	text
 );
 COMMENT ON TABLE jacksync.alert_channel IS 'where alerts go';
 COMMENT ON COLUMN jacksync.alert_channel.channel IS 'name of the channel';
@@ -171,6 +172,8 @@ COMMENT ON COLUMN jacksync.alert_channel.recipients IS 'addresses that mails go 
 COMMENT ON COLUMN jacksync.alert_channel.min_level IS 'lowest level that is sent';
 COMMENT ON COLUMN jacksync.alert_channel.repeat_interval IS 'time after which a lasting alert is sent again';
 COMMENT ON COLUMN jacksync.alert_channel.enabled IS 'false: nothing is sent';
+COMMENT ON COLUMN jacksync.alert_channel.webhook_secret IS
+'name of the secret (secret_<name> in the user mapping of the server) that holds the address of the webhook';
 
 /*
  * Which fields an entity has.  A row appears when a rule or a stream names

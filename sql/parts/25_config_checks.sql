@@ -9,10 +9,6 @@
  */
 
 /* to be moved into 20_config.sql */
-ALTER TABLE jacksync.alert_channel ADD COLUMN webhook_secret text;
-COMMENT ON COLUMN jacksync.alert_channel.webhook_secret IS
-'name of the secret (secret_<name> in the user mapping of the server) that holds the address of the webhook';
-
 -- ---------------------------------------------------------------------------
 -- Names
 -- ---------------------------------------------------------------------------

@@ -27,7 +27,7 @@ BEGIN
 			WHERE i.record_id = l.record_id AND l.entity_id = OLD.entity_id;
 		DELETE FROM jacksync.link WHERE entity_id = OLD.entity_id;
 		DELETE FROM jacksync.field WHERE entity_id = OLD.entity_id;
-	ELSE
+	ELSIF NOT jacksync.is_restore() THEN		-- a dump brings the triggers
 		EXECUTE format('CREATE TRIGGER zz_jacksync_capture
 			AFTER INSERT OR UPDATE OR DELETE ON %s
 			FOR EACH ROW EXECUTE FUNCTION jacksync.capture(%L)',
@@ -46,3 +46,4 @@ COMMENT ON FUNCTION jacksync.attach_triggers() IS
 CREATE TRIGGER entity_attach
 	AFTER INSERT OR UPDATE OR DELETE ON jacksync.entity
 	FOR EACH ROW EXECUTE FUNCTION jacksync.attach_triggers();
+COMMENT ON TRIGGER entity_attach ON jacksync.entity IS 'attaches and detaches the capture triggers';

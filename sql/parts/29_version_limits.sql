@@ -22,6 +22,7 @@ DECLARE
 		WHEN NEW.push -> 'update' ?| '{when,nulls,replace_at,success_path}'
 			THEN 'when, nulls, replace_at and success_path of an operation'
 		WHEN NEW.fields @? '$.*.zone' THEN 'zone of a field'
+		WHEN getdatabaseencoding() <> 'UTF8' THEN 'a database with the encoding ' || getdatabaseencoding()
 	END;
 BEGIN
 	IF what IS NOT NULL THEN
@@ -69,3 +70,5 @@ COMMENT ON FUNCTION jacksync.stream_adopts() IS
 CREATE TRIGGER stream_adopts
 	AFTER INSERT OR UPDATE ON jacksync.stream
 	FOR EACH ROW EXECUTE FUNCTION jacksync.stream_adopts();
+COMMENT ON TRIGGER stream_supported ON jacksync.stream IS 'refuses what this version cannot do';
+COMMENT ON TRIGGER stream_adopts ON jacksync.stream IS 'gives records that have no stream to a new one';

@@ -197,7 +197,7 @@ BEGIN
 	END IF;
 	INSERT INTO jacksync.audit_log (operation, entity, server, after_state, resolved_by)
 		VALUES ('manual_override', entity, server,
-			pg_catalog.jsonb_build_object('paused', set_paused.paused), session_user);
+			pg_catalog.jsonb_build_object('paused', set_paused.paused), jacksync.acting_role());
 	PERFORM jacksync.wake_worker();
 	RETURN n;
 END

@@ -41,6 +41,8 @@ COMMENT ON COLUMN jacksync.alert_delivery.next_attempt_at IS 'when it is tried a
 COMMENT ON COLUMN jacksync.alert_delivery.delivered_at IS 'when the channel last took it';
 COMMENT ON COLUMN jacksync.alert_delivery.last_error IS 'why the last try failed';
 SELECT pg_catalog.pg_extension_config_dump('jacksync.alert_delivery', '');
+-- its rows are there after CREATE EXTENSION: alert_threshold_check() updates them
+SELECT pg_catalog.pg_extension_config_dump('jacksync.alert_threshold', '');
 
 CREATE FUNCTION jacksync.alert_level(level text)
 RETURNS integer
@@ -125,8 +127,11 @@ BEGIN
 		IF FOUND THEN
 			id := open.alert_id;
 			IF jacksync.alert_level(level) <= jacksync.alert_level(open.level) THEN
-				UPDATE jacksync.alert a SET count = a.count + 1, context = alert_raise.context
-					WHERE a.alert_id = id;
+				-- an age is told as it is now, but no row is written for the same words
+				UPDATE jacksync.alert a SET count = a.count + 1, context = alert_raise.context,
+						message = CASE WHEN a.kind = 'stale_data' AND a.level = alert_raise.level
+							THEN alert_raise.message ELSE a.message END
+					WHERE a.alert_id = id AND (a.kind <> 'stale_data' OR a.message <> alert_raise.message);
 				RETURN id;
 			END IF;
 			UPDATE jacksync.alert a SET level = alert_raise.level, title = alert_raise.title,

@@ -345,9 +345,11 @@ BEGIN
 		END IF;
 	EXCEPTION WHEN SQLSTATE 'JS002' THEN
 		GET STACKED DIAGNOSTICS m = MESSAGE_TEXT, d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT, s = TABLE_NAME;
+		IF s = '' THEN
+			RAISE;				-- it says its place
+		END IF;
 		RAISE EXCEPTION USING ERRCODE = 'JS002', DETAIL = d, HINT = h,
-			MESSAGE = CASE WHEN s = '' THEN m		-- has its place
-				ELSE format('invalid configuration document at %s: %s', place, m) END;
+			MESSAGE = format('invalid configuration document at %s: %s', place, m);
 	END;
 END
 $$;

@@ -4,20 +4,6 @@
 REVOKE ALL ON ALL TABLES IN SCHEMA jacksync FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA jacksync FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA jacksync FROM PUBLIC;
-DO $$
-DECLARE
-	item	record;
-BEGIN
-	FOR item IN
-		SELECT t.oid::pg_catalog.regtype AS type FROM pg_catalog.pg_type t
-		LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.typrelid
-		WHERE t.typnamespace OPERATOR(pg_catalog.=) 'jacksync'::pg_catalog.regnamespace
-			AND t.typelem OPERATOR(pg_catalog.=) 0
-	LOOP
-		EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', item.type);
-	END LOOP;
-END
-$$;
 
 CREATE FUNCTION jacksync.grant_access(role regrole, level text)
 RETURNS void

@@ -71,7 +71,7 @@ fi
 if [ "$only" != regress ]; then
 	section "TAP: worker, network, crashes"
 	tap_log=$place/tap.log
-	if ! $run TEMP_CONFIG="$place/extra.conf" make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" \
+	if ! timeout 900 $run TEMP_CONFIG="$place/extra.conf" make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" \
 		installcheck REGRESS= ISOLATION= PROVE_FLAGS="-I test/lib -v" PROVE_TESTS="${PROVE_TESTS:-test/t/*.pl}" >"$tap_log" 2>&1; then
 		cat "$tap_log"
 		find "$place/src/tmp_check/log" -name '*.log' -exec tail -n 30 {} + 2>/dev/null || true
