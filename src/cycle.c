@@ -43,7 +43,7 @@ static void begin_run(JsCycle *cycle);
 static void launch(JsCycle *cycle);
 static void token_arrived(JsCycle *cycle, JsHttpResponse *response);
 static void finish(JsCycle *cycle);
-static int64 next_delay(JsCycle *cycle, int failures);
+static int64 next_delay(JsCycle *cycle, int64 interval, int failures);
 static char *words_of(JsHttpResponse *response);
 
 /*
@@ -361,8 +361,8 @@ finish(JsCycle *cycle)
 {
 	static JsStatement read = {
 		"SELECT failure_count,"
-		" (1000 * extract(epoch FROM s.poll_interval))::bigint"
-		" FROM jacksync.stream_state t JOIN jacksync.stream s USING (stream_id)"
+		" (1000 * extract(epoch FROM s.poll_interval))::bigint,"
+		" s.entity, s.server FROM jacksync.stream_state t JOIN jacksync.stream s USING (stream_id)"
 		" WHERE stream_id = $1 FOR UPDATE OF t",
 		{INT4OID}
 	};
@@ -379,6 +379,9 @@ finish(JsCycle *cycle)
 	JsArgs		args = {0};
 	int			before;
 	int			failures;
+	int64		delay;
+	char	   *entity;
+	char	   *server;
 
 	if (cycle->run_id != 0)
 		js_run_finish(cycle->run_id, &cycle->counts, cycle->error);
@@ -390,22 +393,22 @@ finish(JsCycle *cycle)
 		return;					/* the stream was dropped meanwhile */
 	before = js_get_int4(0, 1);
 	failures = cycle->error ? before + 1 : 0;
-	if (cycle->stream == NULL)
-		return;
-	cycle->stream->poll_interval = js_get_int8(0, 2) * 1000;
+	delay = next_delay(cycle, js_get_int8(0, 2), failures);
+	entity = js_get_text(0, 3);
+	server = js_get_text(0, 4);
 
 	memset(&args, 0, sizeof(args));
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
 	js_arg(&args, Int32GetDatum(failures));
 	js_arg_text(&args, cycle->error);
-	js_arg(&args, Int64GetDatum(next_delay(cycle, failures)));
+	js_arg(&args, Int64GetDatum(delay));
 	js_run(&write, &args);
 
 	if (failures == 0 && before == 0)
 		return;
 	memset(&args, 0, sizeof(args));
-	js_arg_text(&args, cycle->stream->entity);
-	js_arg_name(&args, cycle->stream->server);
+	js_arg_text(&args, entity);
+	js_arg_name(&args, server);
 	js_arg(&args, Int32GetDatum(failures));
 	js_arg(&args, Int32GetDatum(before));
 	js_arg_text(&args, cycle->error);
@@ -418,9 +421,9 @@ finish(JsCycle *cycle)
  * up to five minutes; and as long as the PMS asks for.
  */
 static int64
-next_delay(JsCycle *cycle, int failures)
+next_delay(JsCycle *cycle, int64 interval, int failures)
 {
-	int64		delay = cycle->stream->poll_interval / 1000;
+	int64		delay = interval;
 
 	if (failures > 0)
 	{

@@ -113,7 +113,7 @@ js_txn_abort(void)
 	}
 	else
 	{
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		pgstat_report_activity(STATE_IDLE, NULL);
 		debug_query_string = NULL;
 	}

@@ -22,6 +22,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
+#include "utils/array.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -57,6 +58,7 @@ static bool start_due_cycles(void);
 static bool heartbeat(void);
 static void run_cycles(void);
 static bool is_running(int32 stream_id);
+static Datum running_streams(void);
 static long milliseconds_to_sleep(void);
 static void report_error(void);
 
@@ -368,6 +370,20 @@ run_cycles(void)
 	}
 }
 
+/* The streams that have a cycle now, as an array. */
+static Datum
+running_streams(void)
+{
+	Datum		ids[MAX_CYCLES];
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, cycles)
+		ids[n++] = Int32GetDatum(((JsCycle *) lfirst(cell))->stream_id);
+	return PointerGetDatum(construct_array(ids, n, INT4OID, 4, true,
+										   TYPALIGN_INT));
+}
+
 /* Until something is due. */
 static long
 milliseconds_to_sleep(void)
@@ -376,10 +392,12 @@ milliseconds_to_sleep(void)
 		"SELECT min(t.next_due_at) FROM jacksync.stream s"
 		" JOIN jacksync.stream_state t USING (stream_id)"
 		" JOIN jacksync.entity e ON e.entity = s.entity"
-		" WHERE s.enabled AND e.enabled AND NOT t.paused",
-		{InvalidOid}
+		" WHERE s.enabled AND e.enabled AND NOT t.paused"
+		" AND s.stream_id <> ALL ($1)",
+		{INT4ARRAYOID}
 	};
 	TimestampTz now = GetCurrentTimestamp();
+	JsArgs		args = {0};
 	long		sleep = TimestampDifferenceMilliseconds(now, next_heartbeat);
 	JsSecurity	security;
 	ListCell   *cell;
@@ -389,7 +407,8 @@ milliseconds_to_sleep(void)
 	{
 		js_txn_begin("looking when the next stream is due");
 		js_internal_begin(&security);
-		js_run(&statement, NULL);
+		js_arg(&args, running_streams());
+		js_run(&statement, &args);
 		next = js_get_int8(0, 1);
 		js_internal_end(&security);
 		js_txn_end();
@@ -400,8 +419,7 @@ milliseconds_to_sleep(void)
 	}
 	PG_END_TRY();
 
-	/* while cycles run, streams that are due already are theirs */
-	if (next != 0 && (cycles == NIL || next > now))
+	if (next != 0)
 		sleep = Min(sleep, TimestampDifferenceMilliseconds(now, next) + 1);
 	foreach(cell, cycles)
 	{

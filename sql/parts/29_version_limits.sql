@@ -45,7 +45,8 @@ CREATE TRIGGER stream_supported
 
 /*
  * Records that came before their entity had a stream belong to its first
- * one; and what waits may be carried by a stream that has changed.
+ * one; what waits may be carried by a stream that has changed; and a shorter
+ * interval counts at once.
  */
 CREATE FUNCTION jacksync.stream_adopts()
 RETURNS trigger
@@ -62,6 +63,9 @@ BEGIN
 		WHERE e.entity = NEW.entity AND l.entity_id = e.entity_id AND l.stream_id = 0;
 	UPDATE jacksync.link SET dirty = true
 		WHERE stream_id = NEW.stream_id AND waiting AND NOT dirty;
+	-- a shorter interval counts at once
+	UPDATE jacksync.stream_state SET next_due_at = clock_timestamp() + NEW.poll_interval
+		WHERE stream_id = NEW.stream_id AND next_due_at > clock_timestamp() + NEW.poll_interval;
 	RETURN NULL;
 END
 $$;

@@ -5,6 +5,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 use JackSync::PMS;
 use JackSync::Node;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $pms = JackSync::PMS->start(reservations => 5, guests => 5);
@@ -27,6 +28,21 @@ is($pms->requests('PATCH', qr/./), $writes, 'nothing was sent');
 $sql->('SELECT jacksync.adopt()');
 $sql->('SELECT jacksync.sync_now()');
 $wait->("SELECT sync_status = 'synced' FROM jacksync.record WHERE external_id = 'GST-000001'", 'adopt() makes it the original');
+
+# a secret that stands in a file is in no log, table or view
+my $secret = 'CANARY-' . int(rand(1e9));
+my $file = $node->basedir . '/secret';
+append_to_file($file, "$secret\n");
+$pms->config({ client_secret => $secret });
+$pms->control('POST', 'expire', {});
+$sql->("ALTER USER MAPPING FOR CURRENT_USER SERVER sample_pms OPTIONS (SET client_secret 'file:$file')");
+$sql->("SELECT jacksync.sync_now()");
+$pms->edit('guests', 'GST-000002', { name => 'After' });
+$wait->("SELECT name = 'After' FROM guests WHERE external_id = 'GST-000002'", 'a secret is read from a file');
+my ($dump) = run_command([ 'pg_dump', '-d', $node->connstr('postgres') ]);
+unlike($dump, qr/$secret/, 'it is not in a dump');
+unlike($dump, qr/access_token|COPY jacksync.token/, 'nor is a token');
+unlike(slurp_file($node->logfile), qr/$secret/, 'nor in the log');
 
 $node->stop;
 done_testing();
