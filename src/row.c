@@ -506,14 +506,14 @@ js_row_id_from_values(JsEntity *entity, const JsValue *keys)
 	StringInfoData buf;
 
 	if (entity->nkeys == 1)
-		return js_value_to_text(&entity->keys[0], keys[0]);
+		return js_value_to_key(&entity->keys[0], keys[0]);
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, '[');
 	for (int i = 0; i < entity->nkeys; i++)
 	{
 		Jsonb	   *string;
 
-		string = js_jsonb_string(js_value_to_text(&entity->keys[i], keys[i]));
+		string = js_jsonb_string(js_value_to_key(&entity->keys[i], keys[i]));
 		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "",
 						 js_jsonb_out(string));
 	}

@@ -25,7 +25,9 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/typcache.h"
 
 #include "compat.h"
@@ -39,6 +41,7 @@ static void set_polymorphic(FmgrInfo *finfo, Oid function, Oid result,
 static JsValue container_value(JsColumn *column, Jsonb *json);
 static char *scalar_text(JsonbValue *value);
 static bool text_blank(const char *s, int len);
+static Datum timestamp_json(Datum timestamp);
 static bool string_category(Oid type);
 static JsonbValue pushable(Jsonb *json);
 static const JsJson *as_tree(JsColumn *column, JsValue value,
@@ -233,6 +236,49 @@ js_value_to_text(JsColumn *column, JsValue value)
 	if (value.isnull)
 		return NULL;
 	return OutputFunctionCall(&column->output, value.value);
+}
+
+/*
+ * The text of a column's value as part of a key: the same in every session,
+ * whatever its DateStyle and TimeZone.
+ */
+char *
+js_value_to_key(JsColumn *column, JsValue value)
+{
+	Jsonb	   *json;
+	JsonbValue	scalar;
+
+	switch (column->basetype)
+	{
+		case TIMESTAMPTZOID:
+			/* in UTC, and said so: the input function takes it for that */
+			value.value = DirectFunctionCall2(timestamptz_zone,
+											  CStringGetTextDatum("UTC"),
+											  value.value);
+			json = DatumGetJsonbP(timestamp_json(value.value));
+			JsonbExtractScalar(&json->root, &scalar);
+			return psprintf("%.*sZ", scalar.val.string.len,
+							scalar.val.string.val);
+		case DATEOID:
+		case TIMESTAMPOID:
+			json = js_value_to_json(column, value);
+			JsonbExtractScalar(&json->root, &scalar);
+			return pnstrdup(scalar.val.string.val, scalar.val.string.len);
+		default:
+			return js_value_to_text(column, value);
+	}
+}
+
+/* A timestamp as JSON: ISO 8601. */
+static Datum
+timestamp_json(Datum timestamp)
+{
+	static FmgrInfo tojson;
+
+	if (!OidIsValid(tojson.fn_oid))
+		set_polymorphic(&tojson, F_TO_JSONB, JSONBOID, TIMESTAMPOID,
+						CacheMemoryContext);
+	return FunctionCall1(&tojson, timestamp);
 }
 
 /*

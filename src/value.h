@@ -53,6 +53,7 @@ extern JsValue js_value_from_json(JsColumn *column, Jsonb *json);
 extern JsValue js_value_from_text(JsColumn *column, char *text);
 extern Jsonb *js_value_to_json(JsColumn *column, JsValue value);
 extern char *js_value_to_text(JsColumn *column, JsValue value);
+extern char *js_value_to_key(JsColumn *column, JsValue value);
 extern bool js_value_equal(JsColumn *column, JsValue a, JsValue b);
 extern bool js_value_blank(JsColumn *column, JsValue value);
 extern JsValue js_value_merge(JsColumn *column, JsValue base, JsValue local,

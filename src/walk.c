@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -35,6 +36,7 @@ static bool page_from_tree(JsStream *stream, JsPage *page, JsJson *root,
 						   char **problem);
 static bool page_from_jsonb(JsStream *stream, JsPage *page, char **problem);
 static void take_record(JsStream *stream, JsPage *page, JsJson *item);
+static Jsonb *stored(JsJson *json);
 static char *presentable(const char *body, size_t len);
 static char *json_text(Jsonb *value);
 static bool next_by_cursor(JsWalk *walk, JsPage *page, const char *cursor,
@@ -173,7 +175,7 @@ js_page_read(JsStream *stream, JsHttpResponse *response, char **problem)
 								js_json_problem(root));
 			return NULL;
 		}
-		page->document = js_jsonb_in(response->body);
+		page->document = stored(root);
 		ok = page_from_jsonb(stream, page, problem);
 	}
 	return ok ? page : NULL;
@@ -206,9 +208,27 @@ page_from_tree(JsStream *stream, JsPage *page, JsJson *root, char **problem)
 		 js_jsonb_member(stream->paginator, "cursor_path") ||
 		 js_jsonb_member(stream->paginator, "next_url_path") ||
 		 js_jsonb_member(stream->paginator, "total_path")))
-		page->document = js_jsonb_in(pnstrdup(js_json_source(root),
-											  js_json_source_len(root)));
+		page->document = stored(root);
 	return true;
+}
+
+/*
+ * A value as the database stores it.  Where its encoding is not UTF-8 (that
+ * is SQL_ASCII: 29_version_limits.sql) jsonb takes no escapes, so they are
+ * written out.
+ */
+static Jsonb *
+stored(JsJson *json)
+{
+	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsBuffer	buffer;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return js_jsonb_in(pnstrdup(js_json_source(json),
+									js_json_source_len(json)));
+	js_buffer_init(&buffer, &allocator);
+	js_json_write(json, &buffer);
+	return js_jsonb_in(buffer.data);
 }
 
 /* Take one record, or say what is wrong with it. */
@@ -233,15 +253,12 @@ take_record(JsStream *stream, JsPage *page, JsJson *item)
 			js_path_eval(stream->primary_key.simple, item, &allocator, &ids,
 						 &n, &missing);
 			if (n == 1 && !js_json_is_bad(ids[0]))
-				bad->external_id = json_text(js_jsonb_in(pnstrdup(js_json_source(ids[0]),
-																  js_json_source_len(ids[0]))));
+				bad->external_id = json_text(stored(ids[0]));
 		}
 		page->bad = lappend(page->bad, bad);
 		return;
 	}
-	page->records = lappend(page->records,
-							js_jsonb_in(pnstrdup(js_json_source(item),
-												 js_json_source_len(item))));
+	page->records = lappend(page->records, stored(item));
 }
 
 /* The records of a page by the server's own jsonpath. */

@@ -22,7 +22,7 @@ DECLARE
 		WHEN NEW.push -> 'update' ?| '{when,nulls,replace_at,success_path}'
 			THEN 'when, nulls, replace_at and success_path of an operation'
 		WHEN NEW.fields @? '$.*.zone' THEN 'zone of a field'
-		WHEN getdatabaseencoding() <> 'UTF8' THEN 'a database with the encoding ' || getdatabaseencoding()
+		WHEN getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN 'a database with the encoding ' || getdatabaseencoding()
 	END;
 BEGIN
 	IF what IS NOT NULL THEN

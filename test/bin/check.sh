@@ -62,11 +62,11 @@ run_suite() {
 
 if [ "$only" != tap ]; then
 	run_suite regress ISOLATION= TAP_TESTS= ${TESTS:+REGRESS="$TESTS"} \
-		REGRESS_OPTS="--inputdir=test --load-extension=jacksync --temp-instance=$place/inst_regress --temp-config=$place/extra.conf"
+		REGRESS_OPTS="--inputdir=test --load-extension=jacksync --encoding=UTF8 --temp-instance=$place/inst_regress --temp-config=$place/extra.conf"
 fi
 if [ -z "$only" ]; then
 	run_suite isolation REGRESS= TAP_TESTS= \
-		ISOLATION_OPTS="--inputdir=test --outputdir=. --load-extension=jacksync --temp-instance=$place/inst_isolation --temp-config=$place/extra.conf"
+		ISOLATION_OPTS="--inputdir=test --outputdir=. --load-extension=jacksync --encoding=UTF8 --temp-instance=$place/inst_isolation --temp-config=$place/extra.conf"
 fi
 if [ "$only" != regress ]; then
 	section "TAP: worker, network, crashes"
