@@ -49,7 +49,7 @@ SELECT field, base, local, pms, strategy, resolved, outcome FROM jacksync.previe
 SELECT guest_name FROM res WHERE external_id = 'R1';
 SELECT applied('[{"id": "R1", "guestName": "Anna", "specialRequests": ["b", "c", "e"], "notes": "one\ntheirs", "phone": "3", "housekeeping": "inspected"}]');
 SELECT guest_name, special_requests, notes, phone, housekeeping FROM res WHERE external_id = 'R1';
-SELECT operation, field, before_state, after_state, conflict_details, resolved_by FROM jacksync.audit_log ORDER BY field;
+SELECT operation, field, before_state, after_state, conflict_details, resolved_by FROM jacksync.audit_log WHERE entity = 'res' ORDER BY field;
 SELECT field, base_value, local_value, pms_value, status FROM jacksync.manual_conflict;
 SELECT sync_status FROM jacksync.record WHERE external_id = 'R1';
 SELECT level, message, context - 'conflict_id' AS context FROM jacksync.alert WHERE kind LIKE 'conflict%';
@@ -90,7 +90,7 @@ SELECT tier FROM res WHERE external_id = 'R3';
 SELECT applied('[{"id": "R4", "guestName": "before"}, {"id": "R5", "checkInDate": "soon"}, {"id": "R6", "balance": -5000},
 	{"guestName": "nobody"}, {"id": "R7", "guestName": "after"}]');
 SELECT external_id, guest_name FROM res WHERE external_id >= 'R4' ORDER BY 1;
-SELECT external_id, sqlstate, error, state, payload FROM jacksync.sync_error ORDER BY external_id;
+SELECT external_id, sqlstate, error, state, payload FROM jacksync.sync_error WHERE entity = 'res' ORDER BY external_id;
 SELECT applied('[{"id": "R5", "checkInDate": "2026-12-24"}]');
 SELECT external_id, state FROM jacksync.sync_error WHERE external_id = 'R5';
 
