@@ -226,7 +226,7 @@ learn_fields(JsApply *apply, List *records)
 
 	foreach(cell, records)
 		if (js_record_learn(apply->entity, apply->stream, lfirst(cell)))
-			learned = true;
+		learned = true;
 	if (learned)
 	{
 		apply->entity = js_entity_by_name(apply->entity_name, false);

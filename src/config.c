@@ -164,7 +164,7 @@ js_entity_by_name(const char *name, bool missing_ok)
 	refresh();
 	foreach(cell, entities)
 		if (strcmp(((JsEntity *) lfirst(cell))->name, name) == 0)
-			return (JsEntity *) lfirst(cell);
+		return (JsEntity *) lfirst(cell);
 
 	js_arg_text(&args, name);
 	entity = load(&statement, &args);
@@ -192,7 +192,7 @@ js_entity_by_id(int32 entity_id)
 	refresh();
 	foreach(cell, entities)
 		if (((JsEntity *) lfirst(cell))->entity_id == entity_id)
-			return (JsEntity *) lfirst(cell);
+		return (JsEntity *) lfirst(cell);
 
 	js_arg(&args, Int32GetDatum(entity_id));
 	return load(&statement, &args);
@@ -466,7 +466,7 @@ load_keys(JsEntity *entity, Relation rel)
 #if PG_VERSION_NUM >= 180000
 												   ,true
 #endif
-		);
+	);
 	HeapTuple	tuple;
 	Form_pg_index form;
 
@@ -614,11 +614,11 @@ snake_case(const char *field)
 	{
 		bool		upper = *p >= 'A' && *p <= 'Z';
 		bool		after = p > field &&
-			((p[-1] >= 'a' && p[-1] <= 'z') || (p[-1] >= '0' && p[-1] <= '9'));
+		((p[-1] >= 'a' && p[-1] <= 'z') || (p[-1] >= '0' && p[-1] <= '9'));
 		bool		before = p > field && p[-1] >= 'A' && p[-1] <= 'Z' &&
-			p[1] >= 'a' && p[1] <= 'z';
+		p[1] >= 'a' && p[1] <= 'z';
 		bool		word = upper || (*p >= 'a' && *p <= 'z') ||
-			(*p >= '0' && *p <= '9') || *p == '_' || (unsigned char) *p >= 128;
+		(*p >= '0' && *p <= '9') || *p == '_' || (unsigned char) *p >= 128;
 
 		if (!word)
 		{

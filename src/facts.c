@@ -327,7 +327,7 @@ update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 			js_object_put(&snapshot, field->name, base_json);
 			if (!js_value_equal(column, synced, base))
 				js_object_put(&local_base, field->name,
-					js_value_to_json(column, synced));
+							  js_value_to_json(column, synced));
 			changed = !js_value_equal(column, now, synced);
 		}
 		else
@@ -536,8 +536,8 @@ js_facts_compare(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
 		{
 			change = js_object_begin();
 			js_object_put(&change, "from",
-				known ? js_value_to_json(&field->column, state->local_base) :
-				js_jsonb_null());
+						  known ? js_value_to_json(&field->column, state->local_base) :
+						  js_jsonb_null());
 			js_object_put(&change, "to", js_value_to_json(&field->column, state->local));
 			js_object_put(&local, field->name, js_object_end(change));
 		}

@@ -168,7 +168,7 @@ js_conflict_release(const JsSubject *subject, const char *field)
 }
 
 /* The fields of a record that are held. */
-char	  **
+char **
 js_conflict_fields(int64 record_id, int *n)
 {
 	static JsStatement statement = {

@@ -36,7 +36,8 @@ typedef struct JsJson JsJson;
 /* A member of an object. */
 typedef struct JsMember
 {
-	const char *key;			/* decoded, ends with a NUL that is not counted */
+	const char *key;			/* decoded, ends with a NUL that is not
+								 * counted */
 	size_t		keylen;
 	JsJson	   *value;
 } JsMember;

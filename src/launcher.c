@@ -43,6 +43,7 @@
 #include "worker.h"
 
 PGDLLEXPORT pg_noreturn void jacksync_launcher_main(Datum arg);
+
 JS_FUNCTION(jacksync_start_worker);
 
 #define MIN_BACKOFF_MS		1000
@@ -128,11 +129,11 @@ check_databases(char **newval, void **extra, GucSource source)
 	}
 	foreach(cell, names)
 		if (strlen((char *) lfirst(cell)) >= NAMEDATALEN)
-		{
-			GUC_check_errdetail("Database name \"%s\" is too long.",
-								(char *) lfirst(cell));
-			return false;
-		}
+	{
+		GUC_check_errdetail("Database name \"%s\" is too long.",
+							(char *) lfirst(cell));
+		return false;
+	}
 	list_free(names);
 	pfree(copy);
 	return true;

@@ -377,7 +377,7 @@ static bool
 read_request(JsCycle *cycle, const char *external_id, JsHttpRequest *request)
 {
 	Jsonb	   *template = cycle->stream->push ?
-		js_jsonb_member(cycle->stream->push, "read") : NULL;
+	js_jsonb_member(cycle->stream->push, "read") : NULL;
 	JsVars	   *vars = js_cycle_vars(cycle);
 	JsSecurity	security;
 
@@ -461,7 +461,7 @@ answer_record(JsCycle *cycle, JsHttpResponse *response,
 			  const char *external_id)
 {
 	Jsonb	   *read = cycle->stream->push ?
-		js_jsonb_member(cycle->stream->push, "read") : NULL;
+	js_jsonb_member(cycle->stream->push, "read") : NULL;
 	char	   *path = read ? text_of(read, "record_path") : NULL;
 	JsStream	shape = *cycle->stream;
 	JsPage	   *page;

@@ -211,7 +211,7 @@ static JsDecision
 only_pms(const JsFieldFacts *field)
 {
 	JsDecision	decision = field->strategy == JS_LOCAL_WINS ?
-		keep(field, JS_LOCAL_OWNS) : take_pms(JS_ONLY_PMS_CHANGED);
+	keep(field, JS_LOCAL_OWNS) : take_pms(JS_ONLY_PMS_CHANGED);
 
 	respect_blank(field, &decision);
 	return decision;

@@ -32,7 +32,7 @@ typedef struct Variable
 struct JsVars
 {
 	MemoryContext mcxt;
-	Variable		   *first;
+	Variable   *first;
 };
 
 /* What replaces placeholders. */
@@ -69,7 +69,7 @@ js_vars_new(MemoryContext mcxt)
 void
 js_vars_set_json(JsVars *vars, const char *name, Jsonb *value)
 {
-	Variable		   *var = MemoryContextAllocZero(vars->mcxt, sizeof(Variable));
+	Variable   *var = MemoryContextAllocZero(vars->mcxt, sizeof(Variable));
 
 	var->name = MemoryContextStrdup(vars->mcxt, name);
 	var->value = value;

@@ -298,7 +298,7 @@ js_value_equal(JsColumn *column, JsValue a, JsValue b)
 											  a.value, b.value));
 	if (column->basetype == JSONOID)
 		return js_jsonb_same(js_value_to_json(column, a),
-							js_value_to_json(column, b));
+							 js_value_to_json(column, b));
 	return strcmp(js_value_to_text(column, a),
 				  js_value_to_text(column, b)) == 0;
 }

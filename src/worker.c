@@ -335,7 +335,7 @@ is_running(int32 stream_id)
 
 	foreach(cell, cycles)
 		if (((JsCycle *) lfirst(cell))->stream_id == stream_id)
-			return true;
+		return true;
 	return false;
 }
 
