@@ -53,6 +53,8 @@ static void *grow(const JsAllocator *allocator, void *old, size_t used,
 				  size_t wanted);
 static int	compare_numbers(const JsJson *a, const JsJson *b);
 static int	compare_objects(const JsJson *a, const JsJson *b);
+static const JsMember *next_member(const JsJson *object,
+								   const JsMember *after);
 static int	compare_bytes(const char *a, size_t alen, const char *b,
 						  size_t blen);
 static void write_string(const char *s, size_t len, JsBuffer *buffer);
@@ -704,31 +706,46 @@ js_json_equal(const JsJson *a, const JsJson *b)
 static int
 compare_objects(const JsJson *a, const JsJson *b)
 {
-	JsMember   *sa;
-	JsMember   *sb;
-	int			result = 0;
+	const JsMember *ma = NULL;
+	const JsMember *mb = NULL;
 
 	if (a->n != b->n)
 		return a->n < b->n ? -1 : 1;
-	if (a->n == 0)
-		return 0;
-	sa = malloc(a->n * sizeof(JsMember));
-	sb = malloc(b->n * sizeof(JsMember));
-	if (sa == NULL || sb == NULL)
-		abort();
-	memcpy(sa, a->members, a->n * sizeof(JsMember));
-	memcpy(sb, b->members, b->n * sizeof(JsMember));
-	qsort(sa, a->n, sizeof(JsMember), compare_members);
-	qsort(sb, b->n, sizeof(JsMember), compare_members);
-	for (int i = 0; i < a->n && result == 0; i++)
+	for (int i = 0; i < a->n; i++)
 	{
-		result = compare_members(&sa[i], &sb[i]);
+		int			result;
+
+		ma = next_member(a, ma);
+		mb = next_member(b, mb);
+		result = compare_members(ma, mb);
 		if (result == 0)
-			result = js_json_compare(sa[i].value, sb[i].value);
+			result = js_json_compare(ma->value, mb->value);
+		if (result != 0)
+			return result;
 	}
-	free(sa);
-	free(sb);
-	return result;
+	return 0;
+}
+
+/*
+ * The member whose key comes next after that of another one (NULL: the
+ * first), without memory: objects in fields of a record are small.
+ */
+static const JsMember *
+next_member(const JsJson *object, const JsMember *after)
+{
+	const JsMember *best = NULL;
+
+	for (int i = 0; i < object->n; i++)
+	{
+		const JsMember *m = &object->members[i];
+
+		if (after != NULL && compare_members(m, after) <= 0)
+			continue;
+		if (best == NULL || compare_members(m, best) < 0)
+			best = m;
+	}
+	/* keys that come twice were refused before; be safe all the same */
+	return best ? best : &object->members[object->n - 1];
 }
 
 /* A number as sign, digits without zeros at either end, and exponent. */

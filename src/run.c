@@ -48,9 +48,10 @@ typedef struct Total
 
 static void record_failure(JsCycle *cycle, const char *message, bool rethrow);
 static void run_streams(FunctionCallInfo fcinfo, bool push_only, Total *total);
-static int32 *streams_of(const char *entity, const char *server, int *n);
-static void run_cycle(MemoryContext mcxt, int32 stream_id, bool push_only,
-					  Total *total);
+static int32 *streams_of(const char *entity, const char *server, int *n,
+						 char ***names);
+static void run_cycle(MemoryContext mcxt, int32 stream_id, const char *what,
+					  bool push_only, Total *total);
 static void add_up(Total *total, JsCycle *cycle, MemoryContext mcxt);
 
 /*
@@ -197,6 +198,7 @@ run_streams(FunctionCallInfo fcinfo, bool push_only, Total *total)
 	char	   *entity;
 	char	   *server;
 	int32	   *ids;
+	char	  **names;
 	int			n;
 
 	if (context == NULL || !IsA(context, CallContext) || context->atomic)
@@ -213,9 +215,9 @@ run_streams(FunctionCallInfo fcinfo, bool push_only, Total *total)
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	MemoryContextSwitchTo(mcxt);
 	js_txn_use_session(true);
-	ids = streams_of(entity, server, &n);
+	ids = streams_of(entity, server, &n, &names);
 	for (int i = 0; i < n; i++)
-		run_cycle(mcxt, ids[i], push_only, total);
+		run_cycle(mcxt, ids[i], names[i], push_only, total);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
 	if (total->error != NULL)
@@ -225,10 +227,11 @@ run_streams(FunctionCallInfo fcinfo, bool push_only, Total *total)
 
 /* The streams of an entity and a server (NULL: all); none is an error. */
 static int32 *
-streams_of(const char *entity, const char *server, int *n)
+streams_of(const char *entity, const char *server, int *n, char ***names)
 {
 	static JsStatement statement = {
-		"SELECT s.stream_id FROM jacksync.stream s"
+		"SELECT s.stream_id, s.entity || ' from ' || s.server"
+		" FROM jacksync.stream s"
 		" JOIN jacksync.entity e ON e.entity = s.entity"
 		" JOIN jacksync.stream_state t USING (stream_id)"
 		" WHERE ($1 IS NULL OR s.entity = $1)"
@@ -247,8 +250,12 @@ streams_of(const char *entity, const char *server, int *n)
 	js_arg_name(&args, server);
 	*n = (int) js_run(&statement, &args);
 	ids = palloc(sizeof(int32) * Max(*n, 1));
+	*names = palloc(sizeof(char *) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
+	{
 		ids[i] = js_get_int4(i, 1);
+		(*names)[i] = js_get_text(i, 2);
+	}
 	js_internal_end(&security);
 	js_txn_end();
 	if (*n == 0)
@@ -262,15 +269,16 @@ streams_of(const char *entity, const char *server, int *n)
 
 /* Run one cycle to its end. */
 static void
-run_cycle(MemoryContext mcxt, int32 stream_id, bool push_only, Total *total)
+run_cycle(MemoryContext mcxt, int32 stream_id, const char *what,
+		  bool push_only, Total *total)
 {
 	JsCycle    *volatile cycle = NULL;
 
 	if (!js_stream_lock(stream_id, false))
 	{
 		ereport(NOTICE,
-				(errmsg("another session or the worker is busy with stream %d; waiting",
-						stream_id)));
+				(errmsg("another session or the worker is busy with %s; waiting",
+						what)));
 		(void) js_stream_lock(stream_id, true);
 	}
 	PG_TRY();

@@ -21,7 +21,12 @@ if [ -z "$pg" ]; then
 	done
 fi
 if [ -z "$pg" ]; then
-	need "postgresql postgresql-server-dev-all"
+	# the major that this Debian has
+	case $(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}") in
+		12) need "postgresql-15 postgresql-server-dev-15" ;;
+		13) need "postgresql-17 postgresql-server-dev-17" ;;
+		*) need "postgresql postgresql-server-dev-all" ;;
+	esac
 else
 	version=$(echo "$pg" | sed -n 's,^/usr/lib/postgresql/\([0-9]*\)/bin/pg_config$,\1,p')
 	if [ -n "$version" ]; then
@@ -46,8 +51,6 @@ command -v apt-get >/dev/null || {
 }
 echo "installing:$missing"
 log=$(mktemp)
-# no cluster of the system is made or started for our sake
-export DEBIAN_FRONTEND=noninteractive
 if ! { $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive \
 	apt-get install -y -q --no-install-recommends $missing; } >"$log" 2>&1; then
 	tail -20 "$log" >&2
