@@ -23,6 +23,8 @@
 
 static void look_up_next(JsCycle *cycle);
 static void looked_up(JsCycle *cycle, JsHttpResponse *response);
+static void odd_answer_looked_up(JsCycle *cycle, JsHttpResponse *response);
+static bool settle_unknown(JsCycle *cycle, JsHttpResponse *response);
 static void next_record(JsCycle *cycle);
 static bool must_read_first(Jsonb *push, JsLink *link);
 static void claim(JsCycle *cycle, JsApply *apply, int64 record_id);
@@ -92,6 +94,22 @@ look_up_next(JsCycle *cycle)
 static void
 looked_up(JsCycle *cycle, JsHttpResponse *response)
 {
+	if (settle_unknown(cycle, response))
+		look_up_next(cycle);
+}
+
+/* The same in the midst of pushing. */
+static void
+odd_answer_looked_up(JsCycle *cycle, JsHttpResponse *response)
+{
+	if (settle_unknown(cycle, response))
+		next_record(cycle);
+}
+
+/* Settle an unknown outcome by what was read; false: the cycle failed. */
+static bool
+settle_unknown(JsCycle *cycle, JsHttpResponse *response)
+{
 	char	   *problem = js_cycle_problem(cycle, response);
 	JsApply		apply = {0};
 	Jsonb	   *record;
@@ -99,7 +117,7 @@ looked_up(JsCycle *cycle, JsHttpResponse *response)
 	if (problem != NULL)
 	{
 		js_cycle_fail(cycle, problem);
-		return;
+		return false;
 	}
 	with_apply(cycle, &apply, "settling an unknown outcome");
 	record = answer_record(cycle, response, cycle->intent->external_id);
@@ -110,8 +128,7 @@ looked_up(JsCycle *cycle, JsHttpResponse *response)
 	cycle->intent = NULL;
 	if (record == NULL)
 		js_cycle_fail(cycle, "the PMS's answer to push.read is not the record");
-	else
-		look_up_next(cycle);
+	return record != NULL;
 }
 
 /* Send what waits. */
@@ -266,6 +283,7 @@ send_intent(JsCycle *cycle)
 	Jsonb	   *operation = js_jsonb_member(push, "update");
 	JsVars	   *vars = js_cycle_vars(cycle);
 	JsHttpRequest request = {0};
+	MemoryContext old;
 	char	   *header;
 
 	js_txn_begin("making a request");
@@ -293,6 +311,9 @@ send_intent(JsCycle *cycle)
 		operation = js_object_end(state);
 	}
 	js_template_request(js_cycle_new_request(cycle), operation, cycle->server, vars, &request);
+
+	/* like all of the request these outlive the step: it may be repeated */
+	old = MemoryContextSwitchTo(cycle->request_mcxt);
 	if (intent->if_match != NULL && text_of(push, "if_match") != NULL &&
 		js_http_check_header_value(intent->if_match))
 		request.headers = lappend(request.headers,
@@ -302,6 +323,7 @@ send_intent(JsCycle *cycle)
 		request.headers = lappend(request.headers,
 								  psprintf("%s: %s", header,
 										   intent->idempotency_key));
+	MemoryContextSwitchTo(old);
 	js_txn_end();
 	js_cycle_send(cycle, &request, intent_answered);
 }
@@ -314,12 +336,21 @@ intent_answered(JsCycle *cycle, JsHttpResponse *response)
 	char	   *problem = js_cycle_problem(cycle, response);
 	JsApply		apply = {0};
 	bool		stop = false;
+	bool		odd = false;
 
 	with_apply(cycle, &apply, "recording the outcome of a push");
 	if (problem == NULL)
-		js_push_accepted(&apply, intent,
-						 answer_record(cycle, response, intent->external_id),
-						 js_http_header(response, "ETag"));
+	{
+		Jsonb	   *record = answer_record(cycle, response,
+										   intent->external_id);
+
+		odd = record == NULL && response->body_len > 0;
+		if (odd)
+			js_push_mark_unknown(intent, "the answer is not the record");
+		else
+			js_push_accepted(&apply, intent, record,
+							 js_http_header(response, "ETag"));
+	}
 	else if (response->failure != JS_HTTP_OK && !response->sent)
 	{
 		js_push_not_sent(&apply, intent);
@@ -342,6 +373,15 @@ intent_answered(JsCycle *cycle, JsHttpResponse *response)
 		js_push_rejected(&apply, intent, response->status, problem);
 	end_apply(cycle, &apply);
 
+	if (odd)
+	{
+		/* 2xx is no proof: see what the PMS has now */
+		JsHttpRequest request = {0};
+
+		if (read_request(cycle, intent->external_id, &request))
+			js_cycle_send(cycle, &request, odd_answer_looked_up);
+		return;
+	}
 	if (response->failure == JS_HTTP_OK &&
 		(response->status == 409 || response->status == 412))
 		cycle->last_record--;	/* read it, and try again */

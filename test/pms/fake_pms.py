@@ -13,6 +13,7 @@ switch on.  It prints its port on the first line of its output.
     POST   /oauth/token             client credentials
 
     POST   /_control/edit/COLLECTION/ID     somebody at the hotel edits
+    POST   /_control/append/COLLECTION/ID   and adds elements to arrays
     POST   /_control/put/COLLECTION/ID      a record as it is given
     POST   /_control/delete/COLLECTION/ID
     GET    /_control/record/COLLECTION/ID
@@ -434,6 +435,11 @@ class Handler(BaseHTTPRequestHandler):
         with store.lock:
             if path[0] == 'edit':
                 record = merge_patch(store.records[path[1]][path[2]], body)
+                self.answer(200, store.write(path[1], path[2], record, 'user'))
+            elif path[0] == 'append':
+                record = dict(store.records[path[1]][path[2]])
+                for field, values in body.items():
+                    record[field] = (record.get(field) or []) + values
                 self.answer(200, store.write(path[1], path[2], record, 'user'))
             elif path[0] == 'put':
                 store.records.setdefault(path[1], {})[path[2]] = body

@@ -92,6 +92,23 @@ is($pms->requests('PATCH', qr/RES-000005/), 1, 'and does not send it again');
 is($sql->("SELECT sync_status FROM jacksync.record WHERE external_id = 'RES-000005'"), 'synced', 'the record is synced');
 is($sql->("SELECT count(*) FROM jacksync.manual_conflict"), 0, 'without any conflict');
 
+# a token that ends between: the repeated request is the same, If-Match and all
+$sql->("UPDATE reservations SET special_requests = special_requests || '{repeated}' WHERE external_id = 'RES-000005'");
+$pms->faults({ kind => 'status', status => 401, match => { method => 'PATCH', path => '/v1/' }, count => 1 });
+$sync->('reservations');
+my @patches = grep { $_->{method} eq 'PATCH' && $_->{path} =~ /RES-000005/ } @{ $pms->log };
+is(scalar @patches, 3, 'a push with an old token is repeated with a new one');
+is($patches[-1]{headers}{'If-Match'}, $patches[-2]{headers}{'If-Match'}, 'with the same If-Match');
+is($patches[-1]{headers}{'Idempotency-Key'}, $patches[-2]{headers}{'Idempotency-Key'}, 'and the same key');
+
+# 200 is no proof: the PMS did nothing and answered nonsense
+$sql->("UPDATE reservations SET special_requests = special_requests || '{believed}' WHERE external_id = 'RES-000005'");
+$pms->faults({ kind => 'garbage', match => { method => 'PATCH', path => '/v1/' }, count => 1 });
+$sync->('reservations');
+$sync->('reservations');
+like("@{ $pms->record('reservations', 'RES-000005')->{specialRequests} }", qr/believed/, 'a change that was not taken is sent again');
+like($sql->("SELECT special_requests FROM reservations WHERE external_id = 'RES-000005'"), qr/believed/, 'and not lost here');
+
 # the PMS refuses for good
 $sql->("UPDATE reservations SET special_requests = '{forbidden}' WHERE external_id = 'RES-000006'");
 $pms->faults({ kind => 'status', status => 422, body => { message => 'no such request' }, match => { method => 'PATCH', path => '/v1/' } });
@@ -120,6 +137,14 @@ $other->query_until(qr/started/, "\\echo started\nCALL jacksync.sync('guests');\
 like($err, qr/NOTICE:.*busy.*waiting/, 'two at once: the second says that it waits');
 is($status, 0, 'and then runs');
 $other->quit;
+
+# a PMS that hangs can be left at once
+$pms->faults({ kind => 'hang', match => { path => '/v1/guests' } });
+my $began = time;
+($status, $out, $err) = $node->psql('postgres', "SET statement_timeout = '1s'; CALL jacksync.sync('guests')");
+like($err, qr/canceling statement due to statement timeout/, 'a hanging request obeys statement_timeout');
+cmp_ok(time - $began, '<', 4, 'at once');
+$pms->heal;
 
 # a token that is revoked is replaced
 $pms->control('POST', 'expire', {});
