@@ -9,7 +9,7 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).
 
 MODULE_big = $(EXTENSION)
 OBJS = \
-	src/json.o src/jspath.o src/merge.o src/plan.o src/httpdate.o \
+	src/json.o src/jsonvalue.o src/jspath.o src/merge.o src/plan.o src/httpdate.o \
 	src/secure.o src/statement.o src/txn.o src/wake.o src/value.o \
 	src/http.o src/server.o src/limiter.o src/template.o src/stream.o \
 	src/config.o src/auth.o src/installation.o src/link.o src/journal.o \

@@ -37,7 +37,6 @@ static char *base64(const char *text);
 static void oauth_request(JsServer *server, JsHttpRequest *request);
 static void store(JsServer *server, const char *token, int64 life_s,
 				  const char *refresh);
-static void *allocate(void *ctx, size_t size);
 
 /* Does the server hand out tokens? */
 bool
@@ -242,7 +241,7 @@ base64(const char *text)
 char *
 js_auth_token_store(JsServer *server, JsHttpResponse *response)
 {
-	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsAllocator allocator = js_allocator();
 	JsJson	   *root;
 	JsJsonError error;
 	JsJson	   *token;
@@ -332,11 +331,4 @@ js_auth_token_forget(JsServer *server)
 	js_arg(&args, ObjectIdGetDatum(server->serverid));
 	js_run(&statement, &args);
 	js_internal_end(&security);
-}
-
-/* Memory for the pure code comes from the current context. */
-static void *
-allocate(void *ctx, size_t size)
-{
-	return MemoryContextAlloc((MemoryContext) ctx, size);
 }

@@ -476,17 +476,11 @@ resolve_value(JsStrategy strategy, Jsonb *local, Jsonb *pms, Jsonb *base,
 	return local;
 }
 
-static void *
-allocate(void *ctx, size_t size)
-{
-	return MemoryContextAlloc((MemoryContext) ctx, size);
-}
-
 /* Three-way merge of jsonb, by the pure core. */
 static Jsonb *
 merge_json(Jsonb *base, Jsonb *local, Jsonb *pms, int newer)
 {
-	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsAllocator allocator = js_allocator();
 	JsBuffer	buffer;
 
 	js_buffer_init(&buffer, &allocator);
@@ -521,7 +515,7 @@ parse(Jsonb *json, const JsAllocator *allocator)
 static bool
 blank(Jsonb *json)
 {
-	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsAllocator allocator = js_allocator();
 
 	return js_json_blank(parse(json, &allocator));
 }

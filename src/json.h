@@ -98,6 +98,11 @@ extern int	js_json_compare(const JsJson *a, const JsJson *b);
 extern bool js_json_equal(const JsJson *a, const JsJson *b);
 extern bool js_json_blank(const JsJson *json);
 
+/* for json.c and merge.c */
+extern void *js_grow(const JsAllocator *allocator, void *old, size_t used,
+					 size_t wanted);
+extern int	js_member_compare(const void *a, const void *b);
+
 extern JsJson *js_json_make(const JsAllocator *allocator, JsJsonType type);
 extern JsJson *js_json_make_string(const JsAllocator *allocator,
 								   const char *s, size_t len);

@@ -186,6 +186,7 @@ js_push_accepted(JsApply *apply, JsIntent *intent, Jsonb *answer,
 	if (version != NULL)
 		link->version = pstrdup(version);
 	link->push_failures = 0;
+	link->failed = false;
 	js_link_update(link);
 	apply->counts.pushed++;
 

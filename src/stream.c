@@ -50,7 +50,6 @@ static JsStream *read_stream(void);
 static void set_path(JsJsonPath *path, const char *text);
 static JsJsonPath *optional_path(const char *text);
 static bool get_time(int column, TimestampTz *time);
-static void *allocate(void *ctx, size_t size);
 
 /* The stream of that number; NULL if there is none. */
 JsStream *
@@ -162,7 +161,7 @@ get_time(int column, TimestampTz *time)
 static void
 set_path(JsJsonPath *path, const char *text)
 {
-	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsAllocator allocator = js_allocator();
 
 	path->text = pstrdup(text);
 	path->jsonpath = DirectFunctionCall1(jsonpath_in, CStringGetDatum(text));
@@ -184,13 +183,6 @@ static JsJsonPath *
 optional_path(const char *text)
 {
 	return text == NULL ? NULL : js_path_make(text);
-}
-
-/* Memory for the pure code comes from the current context. */
-static void *
-allocate(void *ctx, size_t size)
-{
-	return MemoryContextAlloc((MemoryContext) ctx, size);
 }
 
 /* Call one of the server's jsonpath functions; NULL for null. */

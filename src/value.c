@@ -350,6 +350,15 @@ allocate(void *ctx, size_t size)
 	return MemoryContextAlloc((MemoryContext) ctx, size);
 }
 
+/* An allocator for the pure code: what it makes lives as other things here. */
+JsAllocator
+js_allocator(void)
+{
+	JsAllocator allocator = {allocate, CurrentMemoryContext};
+
+	return allocator;
+}
+
 /*
  * Merge the three values of a field (merge.h has the rule).  Text is merged
  * by lines, arrays and jsonb as JSON, after the cast to the column's type, so
@@ -359,7 +368,7 @@ JsValue
 js_value_merge(JsColumn *column, JsValue base, JsValue local, JsValue pms,
 			   bool base_known, int newer)
 {
-	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsAllocator allocator = js_allocator();
 	JsBuffer	buffer;
 	JsJson	   *merged;
 	Jsonb	   *json;
@@ -404,7 +413,7 @@ static JsValue
 merge_text(JsColumn *column, JsValue base, JsValue local, JsValue pms,
 		   bool base_known)
 {
-	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsAllocator allocator = js_allocator();
 	JsValue		result = {(Datum) 0, true};
 	char	   *merged;
 

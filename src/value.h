@@ -15,6 +15,7 @@
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 
+#include "json.h"
 #include "plan.h"
 
 /* A value of a column; value is meaningless where isnull is set. */
@@ -58,6 +59,9 @@ extern bool js_value_equal(JsColumn *column, JsValue a, JsValue b);
 extern bool js_value_blank(JsColumn *column, JsValue value);
 extern JsValue js_value_merge(JsColumn *column, JsValue base, JsValue local,
 							  JsValue pms, bool base_known, int newer);
+
+/* Memory of the backend for the pure code. */
+extern JsAllocator js_allocator(void);
 
 /* Helpers for objects of field values. */
 extern Jsonb *js_jsonb_null(void);

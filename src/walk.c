@@ -42,7 +42,6 @@ static char *json_text(Jsonb *value);
 static bool next_by_cursor(JsWalk *walk, JsPage *page, const char *cursor,
 						   char **problem);
 static char *last_record_value(JsPage *page, const char *path);
-static void *allocate(void *ctx, size_t size);
 
 /* Begin a walk; since is the lower bound as the PMS wants it written. */
 JsWalk *
@@ -145,7 +144,7 @@ JsPage *
 js_page_read(JsStream *stream, JsHttpResponse *response, char **problem)
 {
 	JsPage	   *page = palloc0(sizeof(JsPage));
-	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsAllocator allocator = js_allocator();
 	JsJsonLimits limits = js_json_default_limits;
 	JsJsonError error;
 	JsJson	   *root;
@@ -185,7 +184,7 @@ js_page_read(JsStream *stream, JsHttpResponse *response, char **problem)
 static bool
 page_from_tree(JsStream *stream, JsPage *page, JsJson *root, char **problem)
 {
-	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsAllocator allocator = js_allocator();
 	JsJson	  **items;
 	int			n;
 	bool		missing;
@@ -220,7 +219,7 @@ page_from_tree(JsStream *stream, JsPage *page, JsJson *root, char **problem)
 static Jsonb *
 stored(JsJson *json)
 {
-	JsAllocator allocator = {allocate, CurrentMemoryContext};
+	JsAllocator allocator = js_allocator();
 	JsBuffer	buffer;
 
 	if (GetDatabaseEncoding() == PG_UTF8)
@@ -238,7 +237,7 @@ take_record(JsStream *stream, JsPage *page, JsJson *item)
 	if (js_json_is_bad(item))
 	{
 		JsBadRecord *bad = palloc0(sizeof(JsBadRecord));
-		JsAllocator allocator = {allocate, CurrentMemoryContext};
+		JsAllocator allocator = js_allocator();
 		JsBuffer	buffer;
 		JsJson	  **ids;
 		int			n;
@@ -424,11 +423,4 @@ presentable(const char *body, size_t len)
 		result[n++] = body[i] >= ' ' && body[i] < 127 ? body[i] : '.';
 	result[n] = '\0';
 	return result;
-}
-
-/* Memory for the pure code comes from the current context. */
-static void *
-allocate(void *ctx, size_t size)
-{
-	return MemoryContextAlloc((MemoryContext) ctx, size);
 }

@@ -94,6 +94,17 @@ SELECT external_id, sqlstate, error, state, payload FROM jacksync.sync_error WHE
 SELECT applied('[{"id": "R5", "checkInDate": "2026-12-24"}]');
 SELECT external_id, state FROM jacksync.sync_error WHERE external_id = 'R5';
 
+-- operators: once more, or never again
+SELECT error_id AS error FROM jacksync.sync_error WHERE external_id = 'R6' \gset
+SELECT jacksync.requeue(:error);
+SELECT state, attempts FROM jacksync.sync_error WHERE external_id = 'R6';
+SELECT jacksync.discard(:error, '');
+SELECT jacksync.discard(:error, 'a test booking');
+SELECT state, reason FROM jacksync.sync_error WHERE external_id = 'R6';
+\set VERBOSITY sqlstate
+SELECT jacksync.requeue(:error);
+\set VERBOSITY default
+
 -- absent is not null; null is a change
 SELECT applied('[{"id": "R2", "guestName": null}]');
 SELECT guest_name IS NULL FROM res WHERE external_id = 'R2';
