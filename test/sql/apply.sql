@@ -68,7 +68,9 @@ UPDATE res SET phone = '5' WHERE external_id = 'R1';
 SELECT applied('[{"id": "R1", "phone": "6"}]');
 SELECT conflict_id AS conflict FROM jacksync.manual_conflict WHERE status = 'pending' \gset
 SELECT jacksync.resolve_conflict(:conflict, 'both');
+\set VERBOSITY terse
 SELECT jacksync.resolve_conflict(:conflict, 'custom');
+\set VERBOSITY default
 SELECT jacksync.resolve_conflict(:conflict, 'custom', '"7"');
 SELECT phone FROM res WHERE external_id = 'R1';
 \set VERBOSITY sqlstate
