@@ -15,7 +15,7 @@ OBJS = \
 	src/config.o src/auth.o src/installation.o src/link.o src/journal.o \
 	src/row.o src/record.o src/fold.o src/facts.o src/apply.o src/push.o \
 	src/walk.o src/cycle.o src/pull.o src/outbound.o src/run.o \
-	src/resolve.o src/functions.o src/capture.o src/worker.o \
+	src/resolve.o src/explain.o src/functions.o src/capture.o src/worker.o \
 	src/launcher.o src/module.o
 
 SQL_PARTS = $(sort $(wildcard sql/parts/*.sql))

@@ -37,7 +37,16 @@
 #include "statement.h"
 
 static void learn_fields(JsApply *apply, List *records);
-static bool apply_guarded(JsApply *apply, Jsonb *raw, ErrorData **error);
+static bool attempt(JsApply *apply, Jsonb *raw, const char *version,
+					int64 record_id, JsApplied *applied, bool *result,
+					ErrorData **error);
+static bool attempt_once(JsApply *apply, Jsonb *raw, const char *version,
+						 int64 record_id, JsApplied *applied, bool *result,
+						 ErrorData **error);
+static bool blame(JsApply *apply, ErrorData *error);
+static bool settle(JsApply *apply, int64 record_id, JsApplied *applied);
+static void store_unsettled(JsApply *apply, int64 record_id,
+							ErrorData *error);
 static void store_failure(JsApply *apply, Jsonb *raw, ErrorData *error);
 static void store_waiting(JsApply *apply, JsRecord *record,
 						  const char *reason);
@@ -194,14 +203,10 @@ js_apply_page(JsApply *apply, List *records)
 	apply->previews = NIL;
 	foreach(cell, records)
 	{
-		Jsonb	   *raw = lfirst(cell);
+		JsApplied	applied = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		if (apply_guarded(apply, raw, &error))
-			continue;
-		if (js_must_rethrow(error->sqlerrcode, apply->rethrow))
-			ReThrowError(error);
-		store_failure(apply, raw, error);
+		(void) js_apply_guarded(apply, lfirst(cell), NULL, &applied);
 	}
 }
 
@@ -234,22 +239,73 @@ learn_fields(JsApply *apply, List *records)
 	}
 }
 
-/* Apply one record in a subtransaction of its own. */
+/*
+ * Apply one record in a subtransaction of its own; if it fails, store it.
+ * Returns false if it was stored for a later try.  Errors: those that are not
+ * the record's fault.
+ */
+bool
+js_apply_guarded(JsApply *apply, Jsonb *raw, const char *version,
+				 JsApplied *applied)
+{
+	ErrorData  *error;
+	bool		result;
+
+	if (attempt(apply, raw, version, 0, applied, &result, &error))
+		return result;
+	store_failure(apply, raw, error);
+	return false;
+}
+
+/*
+ * Apply a record, or settle one (raw is NULL), in a subtransaction.  Where the
+ * mixture of both sides breaks a constraint it is done again with the fields
+ * of the constraint held.  Returns false if it failed; result is what
+ * js_apply_record() or js_apply_settle() returned.
+ */
 static bool
-apply_guarded(JsApply *apply, Jsonb *raw, ErrorData **error)
+attempt(JsApply *apply, Jsonb *raw, const char *version, int64 record_id,
+		JsApplied *applied, bool *result, ErrorData **error)
 {
 	JsCounts	before = apply->counts;
+	int			previews = list_length(apply->previews);
+	bool		success;
+
+	for (;;)
+	{
+		success = attempt_once(apply, raw, version, record_id, applied,
+							   result, error);
+		if (success)
+			break;
+		if (js_must_rethrow((*error)->sqlerrcode, apply->rethrow))
+			ReThrowError(*error);
+		apply->counts = before;
+		apply->previews = list_truncate(apply->previews, previews);
+		if (!blame(apply, *error))
+			break;
+	}
+	apply->suspects = NULL;
+	apply->constraint = NULL;
+	return success;
+}
+
+/* One try of it. */
+static bool
+attempt_once(JsApply *apply, Jsonb *raw, const char *version, int64 record_id,
+			 JsApplied *applied, bool *result, ErrorData **error)
+{
 	MemoryContext mcxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool success = false;
 
+	memset(applied, 0, sizeof(JsApplied));
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(mcxt);
 	PG_TRY();
 	{
-		JsApplied	applied = {0};
-
-		(void) js_apply_record(apply, raw, NULL, &applied);
+		*result = raw != NULL ?
+			js_apply_record(apply, raw, version, applied) :
+			settle(apply, record_id, applied);
 		ReleaseCurrentSubTransaction();
 		success = true;
 	}
@@ -263,9 +319,56 @@ apply_guarded(JsApply *apply, Jsonb *raw, ErrorData **error)
 	PG_END_TRY();
 	MemoryContextSwitchTo(mcxt);
 	CurrentResourceOwner = owner;
-	if (!success)
-		apply->counts = before;
 	return success;
+}
+
+/*
+ * Did an error come from a CHECK or NOT NULL constraint of the table of the
+ * entity that is not suspected yet?  Then its fields are, and the record is
+ * to be decided again.
+ */
+static bool
+blame(JsApply *apply, ErrorData *error)
+{
+	static JsStatement columns = {
+		"SELECT a.attname, coalesce(n.conname, $3) FROM pg_catalog.pg_class c"
+		" JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace"
+		" LEFT JOIN pg_catalog.pg_constraint n ON n.conrelid = c.oid AND n.conname = $3"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid"
+		" AND CASE WHEN $4 IS NULL THEN a.attnum = ANY (n.conkey) ELSE a.attname = $4 END"
+		" WHERE s.nspname = $1 AND c.relname = $2"
+		" AND EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) p WHERE p.relid = $5"
+		"  UNION ALL SELECT WHERE c.oid = $5)",
+		{NAMEOID, NAMEOID, NAMEOID, NAMEOID, OIDOID}
+	};
+	JsArgs		args = {0};
+	Bitmapset  *suspects = NULL;
+	uint64		rows;
+
+	if ((error->sqlerrcode != ERRCODE_CHECK_VIOLATION &&
+		 error->sqlerrcode != ERRCODE_NOT_NULL_VIOLATION) ||
+		error->schema_name == NULL || error->table_name == NULL)
+		return false;
+	js_arg_name(&args, error->schema_name);
+	js_arg_name(&args, error->table_name);
+	js_arg_name(&args, error->constraint_name);
+	js_arg_name(&args, error->column_name);
+	js_arg(&args, ObjectIdGetDatum(apply->entity->relid));
+	rows = js_run(&columns, &args);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		char	   *column = js_get_text(row, 1);
+
+		for (int i = 0; i < apply->entity->nfields; i++)
+			if (strcmp(apply->entity->fields[i].column.name, column) == 0)
+				suspects = bms_add_member(suspects, i);
+	}
+	if (bms_is_subset(suspects, apply->suspects))
+		return false;
+	apply->suspects = bms_union(apply->suspects, suspects);
+	apply->constraint = pstrdup(error->constraint_name ? error->constraint_name :
+								error->column_name);
+	return true;
 }
 
 /* Store a record that failed, with its error. */
@@ -422,7 +525,8 @@ is_stale(JsApply *apply, JsLink *link, JsRecord *record)
 	}
 	return record->time_known && link->pms_time_known &&
 		record->time < link->pms_updated_at &&
-		link->pms_updated_at <= GetCurrentTimestamp() + USECS_PER_MINUTE;
+		link->pms_updated_at <= GetCurrentTimestamp() + USECS_PER_MINUTE +
+		(apply->stream ? apply->stream->skew : 0);
 }
 
 /* A record without a link: adopt the row that has its id, or insert one. */
@@ -626,10 +730,57 @@ audit_record(JsApply *apply, JsLink *link, const char *resolution,
 /*
  * Decide a record whose row was changed here, with the PMS as it was last
  * seen: undo what is to be undone, find what is to be pushed.  Returns false
- * if the record or its row is held by somebody else.
+ * if the record or its row is held by somebody else, or if it failed, which
+ * is stored.
  */
 bool
 js_apply_settle(JsApply *apply, int64 record_id, JsApplied *applied)
+{
+	ErrorData  *error;
+	bool		result;
+
+	if (attempt(apply, NULL, NULL, record_id, applied, &result, &error))
+		return result;
+	store_unsettled(apply, record_id, error);
+	return false;
+}
+
+/* A record whose local changes could not be decided is tried later. */
+static void
+store_unsettled(JsApply *apply, int64 record_id, ErrorData *error)
+{
+	static JsStatement postpone = {
+		"UPDATE jacksync.link l SET failed = true,"
+		" push_failures = push_failures + 1, dirty = e.state <> 'dead',"
+		" next_push_at = e.next_attempt_at"
+		" FROM jacksync.sync_error e WHERE l.record_id = $1"
+		" AND e.entity = $2 AND e.server IS NOT DISTINCT FROM $3"
+		" AND e.local_id = l.local_id AND e.direction = 'push'"
+		" AND e.state IN ('retry', 'dead')",
+		{INT8OID, TEXTOID, NAMEOID}
+	};
+	JsLink	   *link = js_link_lock(record_id, false);
+	JsSubject	subject;
+	JsFailure	failure = {0};
+	JsArgs		args = {0};
+
+	if (link == NULL)
+		return;
+	subject = js_apply_subject(apply, link);
+	failure.direction = "push";
+	failure.sqlstate = unpack_sql_state(error->sqlerrcode);
+	failure.error = error->message;
+	js_failure_record(&subject, &failure);
+	apply->counts.errors++;
+	js_arg(&args, Int64GetDatum(record_id));
+	js_arg_text(&args, subject.entity);
+	js_arg_name(&args, subject.server);
+	js_run(&postpone, &args);
+}
+
+/* The work of js_apply_settle(). */
+static bool
+settle(JsApply *apply, int64 record_id, JsApplied *applied)
 {
 	JsEntity   *entity = apply->entity;
 	JsLink	   *link = js_link_lock(record_id, apply->skip_locked);

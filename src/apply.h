@@ -41,6 +41,8 @@ typedef struct JsApply
 	int64		run_id;
 	int64		tick;			/* when the page was requested; 0: just now */
 	bool		open_errors;	/* there are rows in sync_error */
+	Bitmapset  *suspects;		/* fields of a constraint that was broken */
+	char	   *constraint;		/* its name */
 	JsCounts	counts;
 	bool		previewing;
 	List	   *previews;		/* JsPreview */
@@ -64,6 +66,8 @@ extern void js_apply_end(JsApply *apply);
 extern void js_apply_page(JsApply *apply, List *records);
 extern bool js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 							JsApplied *applied);
+extern bool js_apply_guarded(JsApply *apply, Jsonb *raw, const char *version,
+							 JsApplied *applied);
 extern bool js_apply_settle(JsApply *apply, int64 record_id,
 							JsApplied *applied);
 extern bool js_must_rethrow(int sqlstate, bool serialization);

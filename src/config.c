@@ -154,7 +154,7 @@ js_entity_by_name(const char *name, bool missing_ok)
 	static JsStatement statement = {
 		"SELECT e.entity_id, e.entity, e.local_table::pg_catalog.oid, e.external_id_column,"
 		" e.property_column, e.enabled, e.on_local_edit, e.on_pms_delete,"
-		" e.on_local_delete, e::text FROM jacksync.entity e WHERE e.entity = $1",
+		" e.on_local_delete, e::text, e.urgency_column FROM jacksync.entity e WHERE e.entity = $1",
 		{TEXTOID}
 	};
 	JsArgs		args = {0};
@@ -183,7 +183,7 @@ js_entity_by_id(int32 entity_id)
 	static JsStatement statement = {
 		"SELECT e.entity_id, e.entity, e.local_table::pg_catalog.oid, e.external_id_column,"
 		" e.property_column, e.enabled, e.on_local_edit, e.on_pms_delete,"
-		" e.on_local_delete, e::text FROM jacksync.entity e WHERE e.entity_id = $1",
+		" e.on_local_delete, e::text, e.urgency_column FROM jacksync.entity e WHERE e.entity_id = $1",
 		{INT4OID}
 	};
 	JsArgs		args = {0};
@@ -242,6 +242,12 @@ load(JsStatement *statement, JsArgs *args)
 		text = js_get_text(0, 10);
 		entity->seed = hash_bytes_extended((unsigned char *) text,
 										   strlen(text), 0);
+		text = js_get_text(0, 11);
+		if (text != NULL)
+		{
+			entity->urgency = palloc0(sizeof(JsColumn));
+			entity->urgency->name = text;
+		}
 		load_rules(entity);
 		load_columns(entity);
 		MemoryContextSwitchTo(old);
@@ -433,6 +439,15 @@ load_columns(JsEntity *entity)
 		else
 			note_problem(entity, "column \"%s\" of table \"%s\" (property) does not exist",
 						 entity->property->name, RelationGetRelationName(rel));
+	}
+
+	if (entity->urgency != NULL)
+	{
+		attnum = get_attnum(entity->relid, entity->urgency->name);
+		if (attnum > 0)
+			js_column_init(entity->urgency, rel, attnum, entity->mcxt);
+		else
+			entity->urgency = NULL; /* conflicts are merely not ordered */
 	}
 
 	for (int i = 0; i < entity->nfields; i++)

@@ -51,6 +51,7 @@ typedef struct JsEntity
 	JsColumn   *keys;			/* of the primary key */
 	JsColumn	external;		/* the external id */
 	JsColumn   *property;		/* NULL: none */
+	JsColumn   *urgency;		/* NULL: none; orders open conflicts */
 	int			nfields;
 	JsField    *fields;
 	Bitmapset  *synced;			/* attribute numbers of fields */

@@ -41,6 +41,7 @@
 static void load_cycle(JsCycle *cycle);
 static void begin_run(JsCycle *cycle);
 static void launch(JsCycle *cycle);
+static void measure_skew(JsCycle *cycle, JsHttpResponse *response);
 static void token_arrived(JsCycle *cycle, JsHttpResponse *response);
 static void finish(JsCycle *cycle);
 static int64 next_delay(JsCycle *cycle, int64 interval, int failures);
@@ -112,6 +113,8 @@ js_cycle_step(JsCycle *cycle)
 		JsHttpResponse *response = js_http_response(call);
 
 		cycle->call = NULL;
+		if (!cycle->fetching_token)
+			measure_skew(cycle, response);
 		if (cycle->fetching_token)
 			token_arrived(cycle, response);
 		else if (response->status == 401 && !cycle->token_renewed &&
@@ -132,6 +135,42 @@ js_cycle_step(JsCycle *cycle)
 		js_http_close(call);
 	}
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * How far the clock of the PMS is ahead of ours, by the Date header.  The
+ * header is cut to seconds, and was written at some moment between request
+ * and answer: every answer gives an interval, and those of one cycle are
+ * intersected.  An answer out of a cache (Age) says nothing.
+ */
+static void
+measure_skew(JsCycle *cycle, JsHttpResponse *response)
+{
+	const char *date = js_http_header(response, "Date");
+	long long	seconds;
+	TimestampTz stamp;
+	int64		low;
+	int64		high;
+
+	if (response->failure != JS_HTTP_OK || date == NULL ||
+		js_http_header(response, "Age") != NULL ||
+		!js_http_date(date, &seconds) ||
+		seconds < 0 || seconds > INT64CONST(32503680000) ||
+		response->received_at < response->sent_at)
+		return;
+	stamp = time_t_to_timestamptz((pg_time_t) seconds);
+	low = stamp - response->received_at;
+	high = stamp + USECS_PER_SEC - response->sent_at;
+	if (cycle->skew_known && Max(low, cycle->skew_low) <= Min(high, cycle->skew_high))
+	{
+		low = Max(low, cycle->skew_low);
+		high = Min(high, cycle->skew_high);
+	}
+	cycle->skew_known = true;
+	cycle->skew_low = low;
+	cycle->skew_high = high;
+	cycle->stream->skew = low + (high - low) / 2;
+	cycle->stream->skew_error = Max((high - low) / 2, 1);
 }
 
 /* The first step: read the configuration, and see what there is to do. */
@@ -368,9 +407,11 @@ finish(JsCycle *cycle)
 	};
 	static JsStatement write = {
 		"UPDATE jacksync.stream_state SET failure_count = $2, last_error = $3,"
-		" next_due_at = pg_catalog.clock_timestamp() + $4 * '1 ms'::interval"
+		" next_due_at = pg_catalog.clock_timestamp() + $4 * '1 ms'::interval,"
+		" skew = coalesce($5 * '1 us'::interval, skew),"
+		" skew_error = coalesce($6 * '1 us'::interval, skew_error)"
 		" WHERE stream_id = $1",
-		{INT4OID, INT4OID, TEXTOID, INT8OID}
+		{INT4OID, INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID}
 	};
 	static JsStatement alert = {
 		"SELECT jacksync.alert_run($1, $2, $3, $4, $5)",
@@ -402,6 +443,16 @@ finish(JsCycle *cycle)
 	js_arg(&args, Int32GetDatum(failures));
 	js_arg_text(&args, cycle->error);
 	js_arg(&args, Int64GetDatum(delay));
+	if (cycle->skew_known)
+	{
+		js_arg(&args, Int64GetDatum(cycle->stream->skew));
+		js_arg(&args, Int64GetDatum(cycle->stream->skew_error));
+	}
+	else
+	{
+		js_arg_null(&args);
+		js_arg_null(&args);
+	}
 	js_run(&write, &args);
 
 	if (failures == 0 && before == 0)

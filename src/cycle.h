@@ -56,6 +56,11 @@ struct JsCycle
 	int64		reading_record; /* read before write */
 	char	   *reading_id;
 
+	/* clock of the PMS minus ours, microseconds: within these */
+	bool		skew_known;
+	int64		skew_low;
+	int64		skew_high;
+
 	bool		done;
 	bool		pull_complete;
 	char	   *error;			/* NULL: all went well */

@@ -34,6 +34,9 @@ typedef struct FieldState
 	JsValue		local;			/* the row's value before */
 	JsValue		result;			/* what the row is to hold */
 	bool		write;
+	bool		broken;			/* held because of apply->constraint */
+	bool		time_known;
+	TimestampTz time;			/* of the local change */
 } FieldState;
 
 static FieldState *gather(JsEntity *entity, JsRecord *record, JsLink *link,
@@ -41,6 +44,8 @@ static FieldState *gather(JsEntity *entity, JsRecord *record, JsLink *link,
 static void gather_field(JsField *field, JsRecord *record, JsLink *link,
 						 FieldState *state, JsFieldFacts *facts);
 static void mark_held(JsEntity *entity, JsLink *link, JsFieldFacts *facts);
+static void hold_suspects(JsApply *apply, FieldState *states,
+						  JsFieldFacts *facts);
 static void carry_out(JsApply *apply, FieldState *states,
 					  JsFieldFacts *facts, JsDecision *decisions,
 					  JsRecordFacts *record_facts);
@@ -48,17 +53,19 @@ static void write_row(JsApply *apply, JsApplied *applied, FieldState *states,
 					  JsRow *after);
 static void note_decisions(JsApply *apply, JsApplied *applied,
 						   FieldState *states, JsDecision *decisions,
-						   JsRow *after);
-static void note_field(JsApply *apply, JsLink *link, JsField *field,
+						   JsRecordFacts *record_facts, JsRow *after);
+static void note_hold(JsApply *apply, JsSubject *subject, JsField *field,
+					  FieldState *state, JsRow *after);
+static void note_field(JsApply *apply, JsSubject *subject, JsField *field,
 					   FieldState *state, JsDecision *decision,
-					   JsValue after);
+					   JsRecordFacts *record_facts, JsValue after);
 static void update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 						 FieldState *states, JsDecision *decisions,
 						 JsRow *after);
 static void preview_fields(JsApply *apply, JsLink *link, FieldState *states,
 						   JsDecision *decisions);
 static Jsonb *copy_json(Jsonb *json);
-static bool object_is_empty(Jsonb *object);
+static Jsonb *end_or_null(JsonbParseState *state);
 static const char *outcome_of(JsDecision *decision);
 
 /*
@@ -89,9 +96,15 @@ js_facts_apply(JsApply *apply, JsRecord *record, JsApplied *applied)
 	if (record != NULL && record->time_known)
 	{
 		record_facts.pms_time_known = true;
-		record_facts.pms_time = record->time -
-			(apply->stream ? apply->stream->skew : 0);
+		record_facts.pms_time = record->time;
+		if (apply->stream != NULL)
+		{
+			record_facts.pms_time -= apply->stream->skew;
+			record_facts.time_tolerance = apply->stream->skew_error;
+		}
 	}
+	if (apply->suspects != NULL)
+		hold_suspects(apply, states, facts);
 	js_plan_record(&record_facts, facts, entity->nfields, decisions);
 	carry_out(apply, states, facts, decisions, &record_facts);
 	write_row(apply, applied, states, &after);
@@ -114,7 +127,7 @@ js_facts_apply(JsApply *apply, JsRecord *record, JsApplied *applied)
 			apply->counts.conflicts++;
 	}
 	update_bases(apply, record, applied, states, decisions, &after);
-	note_decisions(apply, applied, states, decisions, &after);
+	note_decisions(apply, applied, states, decisions, &record_facts, &after);
 	if (apply->previewing)
 		preview_fields(apply, link, states, decisions);
 	applied->row = after;
@@ -163,6 +176,8 @@ gather_field(JsField *field, JsRecord *record, JsLink *link,
 		facts->local_time =
 			DatumGetInt64(DirectFunctionCall1(numeric_int8,
 											  NumericGetDatum(scalar.val.numeric)));
+		state->time_known = true;
+		state->time = facts->local_time;
 	}
 
 	if (facts->base_known)
@@ -220,6 +235,35 @@ mark_held(JsEntity *entity, JsLink *link, JsFieldFacts *facts)
 		if (field != NULL)
 			facts[field - entity->fields].held = true;
 	}
+}
+
+/*
+ * The result broke a constraint over these fields.  If any of them was
+ * changed here it is the mixture of both sides that is wrong: they are held,
+ * with all of their groups.  Else what the PMS sent is wrong by itself, which
+ * is an error of the record.
+ */
+static void
+hold_suspects(JsApply *apply, FieldState *states, JsFieldFacts *facts)
+{
+	JsEntity   *entity = apply->entity;
+	Bitmapset  *held = bms_copy(apply->suspects);
+	bool		changed_here = false;
+
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		if (facts[i].group < 0 || !bms_is_member(i, apply->suspects))
+			continue;
+		for (int j = 0; j < entity->nfields; j++)
+			if (facts[j].group == facts[i].group)
+				held = bms_add_member(held, j);
+	}
+	for (int i = 0; i < entity->nfields; i++)
+		if (bms_is_member(i, held) && facts[i].local_changed)
+			changed_here = true;
+	for (int i = 0; changed_here && i < entity->nfields; i++)
+		if (bms_is_member(i, held) && !facts[i].held)
+			facts[i].held = states[i].broken = true;
 }
 
 /* Work out the values that decisions ask for. */
@@ -295,6 +339,7 @@ update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 	JsonbParseState *local_base = js_object_begin();
 	JsonbParseState *times = js_object_begin();
 	JsonbParseState *pending = js_object_begin();
+	JsonbParseState *decided_fields = js_object_begin();
 	JsSecurity	security;
 	bool		held = false;
 
@@ -309,8 +354,14 @@ update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 		JsValue		now = after->values[i];
 		JsValue		synced = state->local_base;
 		Jsonb	   *time = js_jsonb_member(link->local_times, field->name);
+		bool		decided = js_jsonb_member(link->decided, field->name) != NULL;
 		bool		changed;
 
+		/* the PMS has moved on, or both agree: what was chosen is over */
+		if (decided && ((decisions[i].move_base && state->pms_json != NULL &&
+						 state->pms_json != state->base_json) ||
+						decisions[i].release))
+			decided = false;
 		if (decisions[i].move_base && state->pms_json != NULL)
 		{
 			base_json = state->pms_json;
@@ -334,25 +385,24 @@ update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 			changed = time != NULL ||
 				(link->state == JS_NEW_HERE && !now.isnull);
 
-		if (!changed)
+		if (decided && js_value_equal(column, now, base))
+			decided = false;
+		if (decided)
+			js_object_put(&decided_fields, field->name, js_jsonb_null());
+		if (!changed && !decided)
 			continue;
 		if (time != NULL)
 			js_object_put(&times, field->name, time);
-		if (field->push && decisions[i].action != JS_HOLD)
+		if ((field->push || decided) && decisions[i].action != JS_HOLD)
 			js_object_put(&pending, field->name, js_value_to_json(column, now));
 	}
 	js_owner_end(&security);
 
 	link->snapshot = js_object_end(snapshot);
-	link->local_base = js_object_end(local_base);
-	if (object_is_empty(link->local_base))
-		link->local_base = NULL;
-	link->local_times = js_object_end(times);
-	if (object_is_empty(link->local_times))
-		link->local_times = NULL;
-	applied->pending = js_object_end(pending);
-	if (object_is_empty(applied->pending))
-		applied->pending = NULL;
+	link->local_base = end_or_null(local_base);
+	link->local_times = end_or_null(times);
+	link->decided = end_or_null(decided_fields);
+	applied->pending = end_or_null(pending);
 
 	link->dirty = link->waiting = applied->pending != NULL ||
 		link->state == JS_NEW_HERE;
@@ -405,48 +455,76 @@ js_facts_inserted(JsApply *apply, JsRecord *record, JsApplied *applied,
 /* Write down what was decided: audit, conflicts held and released. */
 static void
 note_decisions(JsApply *apply, JsApplied *applied, FieldState *states,
-			   JsDecision *decisions, JsRow *after)
+			   JsDecision *decisions, JsRecordFacts *record_facts,
+			   JsRow *after)
 {
 	JsEntity   *entity = apply->entity;
+	JsSubject	subject = js_apply_subject(apply, applied->link);
 
 	for (int i = 0; i < entity->nfields; i++)
-		if (decisions[i].audit || decisions[i].release ||
-			decisions[i].action == JS_HOLD)
-			note_field(apply, applied->link, &entity->fields[i], &states[i],
-					   &decisions[i], after->values[i]);
+	{
+		JsField    *field = &entity->fields[i];
+
+		if (decisions[i].release)
+			js_conflict_release(&subject, field->name);
+		if (decisions[i].action == JS_HOLD)
+			note_hold(apply, &subject, field, &states[i], after);
+		if (decisions[i].audit)
+			note_field(apply, &subject, field, &states[i], &decisions[i],
+					   record_facts, after->values[i]);
+	}
 }
 
-/* The same for one field. */
+/* A field is held for a person. */
 static void
-note_field(JsApply *apply, JsLink *link, JsField *field, FieldState *state,
-		   JsDecision *decision, JsValue after)
+note_hold(JsApply *apply, JsSubject *subject, JsField *field,
+		  FieldState *state, JsRow *after)
 {
-	JsSubject	subject = js_apply_subject(apply, link);
+	JsHold		hold = {0};
+
+	hold.field = field->name;
+	hold.group = field->group_name;
+	hold.reason = "manual";
+	if (state->broken)
+	{
+		/* what a constraint binds together is decided together */
+		hold.group = apply->constraint;
+		hold.reason = psprintf("constraint \"%s\"", apply->constraint);
+	}
+	hold.base = state->base_json;
+	hold.local = js_value_to_json(&field->column, state->local);
+	hold.pms = state->pms_json;
+	if (apply->entity->urgency != NULL)
+		hold.urgency = js_value_to_json(apply->entity->urgency,
+										after->urgency);
+	js_conflict_hold(subject, &hold);
+}
+
+/* Audit the decision about a field. */
+static void
+note_field(JsApply *apply, JsSubject *subject, JsField *field,
+		   FieldState *state, JsDecision *decision,
+		   JsRecordFacts *record_facts, JsValue after)
+{
 	JsColumn   *column = &field->column;
 	Jsonb	   *local = js_value_to_json(column, state->local);
+	JsAudit		audit = {0};
 
-	if (decision->release)
-		js_conflict_release(&subject, field->name);
-	if (decision->action == JS_HOLD)
-		js_conflict_hold(&subject, field->name, field->group_name, "manual",
-						 state->base_json, local, state->pms_json);
-	if (decision->audit)
-	{
-		JsAudit		audit = {0};
-
-		audit.operation = decision->both_changed ? "conflict_resolution" :
-			"sync";
-		audit.field = field->name;
-		audit.before = local;
-		audit.after = js_value_to_json(column, after);
-		audit.base = state->base_json;
-		audit.local = local;
-		audit.pms = state->pms_json ? state->pms_json : state->base_json;
-		audit.resolution = outcome_of(decision);
-		audit.strategy = js_strategy_name(field->strategy);
-		audit.reason = js_reason_name(decision->reason);
-		js_audit(&subject, &audit);
-	}
+	audit.operation = decision->both_changed ? "conflict_resolution" : "sync";
+	audit.field = field->name;
+	audit.before = local;
+	audit.after = js_value_to_json(column, after);
+	audit.base = state->base_json;
+	audit.local = local;
+	audit.pms = state->pms_json ? state->pms_json : state->base_json;
+	audit.resolution = outcome_of(decision);
+	audit.strategy = js_strategy_name(field->strategy);
+	audit.reason = js_reason_name(decision->reason);
+	audit.local_time_known = state->time_known;
+	audit.local_time = state->time;
+	audit.pms_time_known = record_facts->pms_time_known;
+	audit.pms_time = record_facts->pms_time;
+	js_audit(subject, &audit);
 }
 
 /* In one word, what a decision means for the row. */
@@ -555,9 +633,11 @@ js_facts_compare(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
 	*pms_changes = js_object_end(pms);
 }
 
-/* Has an object no members? */
-static bool
-object_is_empty(Jsonb *object)
+/* The finished object, or NULL if it has no members. */
+static Jsonb *
+end_or_null(JsonbParseState *state)
 {
-	return JB_ROOT_COUNT(object) == 0;
+	Jsonb	   *object = js_object_end(state);
+
+	return JB_ROOT_COUNT(object) > 0 ? object : NULL;
 }

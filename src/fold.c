@@ -52,6 +52,9 @@ static void mark_record(JsEntity *entity, int32 stream_id,
 						RowChanges *changes);
 static void mark_new_row(JsEntity *entity, int32 stream_id,
 						 RowChanges *changes);
+static void follow_row(JsEntity *entity, JsRow *row, RowChanges *changes);
+static void mark_changed(JsEntity *entity, JsLink *link,
+						 RowChanges *changes);
 static Jsonb *merge_times(JsEntity *entity, Jsonb *times,
 						  RowChanges *changes);
 
@@ -167,16 +170,11 @@ mark_record(JsEntity *entity, int32 stream_id, RowChanges *changes)
 	}
 
 	link->local_id = changes->local_id;
-	link->local_updated_at = Max(changes->at, link->local_updated_at);
-	link->local_time_known = true;
-	link->dirty = true;
-	link->waiting = link->waiting || changes->waiting;
-	link->hash_known = false;
+	mark_changed(entity, link, changes);
 	if (changes->deleted && link->state == JS_LINKED)
 		link->state = JS_DELETED_HERE;
 	else if (!changes->deleted && link->state == JS_DELETED_HERE)
 		link->state = JS_LINKED;
-	link->local_times = merge_times(entity, link->local_times, changes);
 	if (changes->deleted && link->state == JS_NEW_HERE && link->intent_id == 0)
 	{
 		static JsStatement statement = {
@@ -208,8 +206,13 @@ mark_new_row(JsEntity *entity, int32 stream_id, RowChanges *changes)
 	js_owner_begin(&security, entity->owner);
 	state = js_row_read(entity, changes->local_id, &row);
 	js_owner_end(&security);
-	if (state != JS_ROW_FOUND || !row.external.isnull)
+	if (state != JS_ROW_FOUND)
 		return;
+	if (!row.external.isnull)
+	{
+		follow_row(entity, &row, changes);
+		return;
+	}
 
 	link.entity_id = entity->entity_id;
 	link.stream_id = stream_id;
@@ -222,35 +225,86 @@ mark_new_row(JsEntity *entity, int32 stream_id, RowChanges *changes)
 	js_link_insert(&link);
 }
 
+/*
+ * A row came with the id of a record whose own row is gone: it was deleted and
+ * inserted again, or moved to another partition, which comes as both.  The
+ * record follows it.
+ */
+static void
+follow_row(JsEntity *entity, JsRow *row, RowChanges *changes)
+{
+	static JsStatement statement = {
+		"SELECT record_id FROM jacksync.link WHERE entity_id = $1"
+		" AND external_id = $2 AND state <> 't' ORDER BY record_id",
+		{INT4OID, TEXTOID}
+	};
+	JsArgs		args = {0};
+	List	   *ids = NIL;
+	ListCell   *cell;
+	uint64		rows;
+
+	js_arg(&args, Int32GetDatum(entity->entity_id));
+	js_arg_text(&args, js_value_to_key(&entity->external, row->external));
+	rows = js_run(&statement, &args);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		int64	   *id = palloc(sizeof(int64));
+
+		*id = js_get_int8(i, 1);
+		ids = lappend(ids, id);
+	}
+	foreach(cell, ids)
+	{
+		JsLink	   *link = js_link_lock(*(int64 *) lfirst(cell), false);
+		JsRow		old;
+		JsSecurity	security;
+		bool		gone = true;
+
+		if (link == NULL)
+			continue;
+		if (link->local_id != NULL)
+		{
+			js_owner_begin(&security, entity->owner);
+			gone = js_row_read(entity, link->local_id, &old) == JS_ROW_MISSING;
+			js_owner_end(&security);
+		}
+		if (!gone)
+			continue;
+		link->local_id = changes->local_id;
+		link->state = JS_LINKED;
+		mark_changed(entity, link, changes);
+		js_link_update(link);
+		return;
+	}
+}
+
+/* What every change does to the state of its record. */
+static void
+mark_changed(JsEntity *entity, JsLink *link, RowChanges *changes)
+{
+	link->local_updated_at = Max(changes->at, link->local_updated_at);
+	link->local_time_known = true;
+	link->dirty = true;
+	link->waiting = link->waiting || changes->waiting;
+	link->hash_known = false;
+	link->local_times = merge_times(entity, link->local_times, changes);
+}
+
 /* The times per field, with those of new changes. */
 static Jsonb *
 merge_times(JsEntity *entity, Jsonb *times, RowChanges *changes)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = js_object_begin();
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < entity->nfields; i++)
 	{
-		Jsonb	   *old = js_jsonb_member(times, entity->fields[i].name);
-		JsonbValue	key = {0};
-		JsonbValue	value = {0};
+		const char *name = entity->fields[i].name;
+		Jsonb	   *old = js_jsonb_member(times, name);
 
-		if (old == NULL && changes->field_at[i] == 0)
-			continue;
-		key.type = jbvString;
-		key.val.string.val = entity->fields[i].name;
-		key.val.string.len = strlen(key.val.string.val);
-		pushJsonbValue(&state, WJB_KEY, &key);
 		if (changes->field_at[i] != 0)
-		{
-			value.type = jbvNumeric;
-			value.val.numeric =
-				DatumGetNumeric(DirectFunctionCall1(int8_numeric,
-													Int64GetDatum(changes->field_at[i])));
-		}
-		else
-			(void) JsonbExtractScalar(&old->root, &value);
-		pushJsonbValue(&state, WJB_VALUE, &value);
+			js_object_put(&state, name, js_jsonb_int8(changes->field_at[i]));
+		else if (old != NULL)
+			js_object_put(&state, name, old);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return js_object_end(state);
 }

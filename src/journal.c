@@ -89,6 +89,11 @@ details_of(const JsAudit *audit)
 		add_string(&state, "strategy", audit->strategy);
 	if (audit->reason != NULL)
 		add_string(&state, "reason", audit->reason);
+	if (audit->local_time_known)
+		js_object_put(&state, "localUpdatedAt",
+					  js_jsonb_time(audit->local_time));
+	if (audit->pms_time_known)
+		js_object_put(&state, "pmsUpdatedAt", js_jsonb_time(audit->pms_time));
 	return js_object_end(state);
 }
 
@@ -104,47 +109,48 @@ add_string(JsonbParseState **state, const char *key, const char *value)
  * in the row that is open.
  */
 void
-js_conflict_hold(const JsSubject *subject, const char *field,
-				 const char *group, const char *reason,
-				 Jsonb *base, Jsonb *local, Jsonb *pms)
+js_conflict_hold(const JsSubject *subject, const JsHold *hold)
 {
 	static JsStatement update = {
 		"UPDATE jacksync.manual_conflict SET local_value = $3,"
-		" pms_value = coalesce($4, pms_value),"
+		" pms_value = coalesce($4, pms_value), urgency = $5,"
 		" updated_at = pg_catalog.clock_timestamp()"
 		" WHERE record_id = $1 AND field = $2 AND status = 'pending'"
-		" AND (local_value IS DISTINCT FROM $3"
-		"      OR pms_value IS DISTINCT FROM coalesce($4, pms_value))",
-		{INT8OID, TEXTOID, JSONBOID, JSONBOID}
+		" AND (local_value IS DISTINCT FROM $3 OR urgency IS DISTINCT FROM $5"
+		"      OR pms_value IS DISTINCT FROM coalesce($4, pms_value))"
+		" RETURNING 1",
+		{INT8OID, TEXTOID, JSONBOID, JSONBOID, JSONBOID}
 	};
 	static JsStatement insert = {
 		"WITH c AS (INSERT INTO jacksync.manual_conflict (entity, server,"
 		" local_id, external_id, record_id, field, field_group, reason,"
-		" base_value, local_value, pms_value)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+		" base_value, local_value, pms_value, urgency)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 		" ON CONFLICT DO NOTHING RETURNING conflict_id)"
 		" SELECT jacksync.alert_conflict(conflict_id) FROM c",
 		{TEXTOID, NAMEOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID,
-		TEXTOID, JSONBOID, JSONBOID, JSONBOID}
+		TEXTOID, JSONBOID, JSONBOID, JSONBOID, JSONBOID}
 	};
 	JsArgs		args = {0};
 	JsArgs		new_args = {0};
 
 	js_arg(&args, Int64GetDatum(subject->record_id));
-	js_arg_text(&args, field);
-	js_arg_jsonb(&args, local);
-	js_arg_jsonb(&args, pms);
+	js_arg_text(&args, hold->field);
+	js_arg_jsonb(&args, hold->local);
+	js_arg_jsonb(&args, hold->pms);
+	js_arg_jsonb(&args, hold->urgency);
 	if (js_run(&update, &args) > 0)
 		return;
 
 	add_subject(&new_args, subject);
 	js_arg(&new_args, Int64GetDatum(subject->record_id));
-	js_arg_text(&new_args, field);
-	js_arg_text(&new_args, group);
-	js_arg_text(&new_args, reason);
-	js_arg_jsonb(&new_args, base);
-	js_arg_jsonb(&new_args, local);
-	js_arg_jsonb(&new_args, pms);
+	js_arg_text(&new_args, hold->field);
+	js_arg_text(&new_args, hold->group);
+	js_arg_text(&new_args, hold->reason);
+	js_arg_jsonb(&new_args, hold->base);
+	js_arg_jsonb(&new_args, hold->local);
+	js_arg_jsonb(&new_args, hold->pms ? hold->pms : hold->base);
+	js_arg_jsonb(&new_args, hold->urgency);
 	js_run(&insert, &new_args);
 }
 

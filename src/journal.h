@@ -50,7 +50,23 @@ typedef struct JsAudit
 	const char *strategy;
 	const char *reason;
 	const char *resolved_by;	/* NULL: system */
+	bool		local_time_known;
+	TimestampTz local_time;		/* when the field was changed here */
+	bool		pms_time_known;
+	TimestampTz pms_time;		/* when the PMS changed it, by our clock */
 } JsAudit;
+
+/* A field that is held for a person. */
+typedef struct JsHold
+{
+	const char *field;
+	const char *group;			/* what is decided with it; NULL: alone */
+	const char *reason;
+	Jsonb	   *base;			/* NULL: unknown */
+	Jsonb	   *local;
+	Jsonb	   *pms;			/* NULL: as it was last seen */
+	Jsonb	   *urgency;		/* NULL: the entity names no column */
+} JsHold;
 
 /* A payload that could not be applied or pushed. */
 typedef struct JsFailure
@@ -65,9 +81,7 @@ typedef struct JsFailure
 } JsFailure;
 
 extern void js_audit(const JsSubject *subject, const JsAudit *audit);
-extern void js_conflict_hold(const JsSubject *subject, const char *field,
-							 const char *group, const char *reason,
-							 Jsonb *base, Jsonb *local, Jsonb *pms);
+extern void js_conflict_hold(const JsSubject *subject, const JsHold *hold);
 extern void js_conflict_release(const JsSubject *subject, const char *field);
 extern char **js_conflict_fields(int64 record_id, int *n);
 extern void js_failure_record(const JsSubject *subject,

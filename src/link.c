@@ -18,7 +18,7 @@
 	"record_id, entity_id, stream_id, external_id, local_id, state::text," \
 	" dirty, waiting, conflict, failed, must_pull, intent_id, finalized_tick," \
 	" push_failures, local_updated_at, local_times, local_base, version," \
-	" snapshot, pms_updated_at, hash"
+	" snapshot, pms_updated_at, hash, decided"
 
 static JsLink *read_link(void);
 
@@ -112,6 +112,7 @@ read_link(void)
 	link->hash = js_get_int8(0, 21);
 	(void) js_get(0, 21, &isnull);
 	link->hash_known = !isnull;
+	link->decided = js_get_jsonb(0, 22);
 	return link;
 }
 
@@ -143,12 +144,13 @@ add_state(JsArgs *args, JsLink *link)
 		js_arg(args, Int64GetDatum(link->hash));
 	else
 		js_arg_null(args);
+	js_arg_jsonb(args, link->decided);
 }
 
 #define STATE_TYPES \
 	TEXTOID, TEXTOID, CHAROID, BOOLOID, BOOLOID, BOOLOID, BOOLOID, BOOLOID, \
 	INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, JSONBOID, JSONBOID, TEXTOID, \
-	JSONBOID, TIMESTAMPTZOID, INT8OID
+	JSONBOID, TIMESTAMPTZOID, INT8OID, JSONBOID
 
 /* Insert a link; its number is set. */
 void
@@ -158,9 +160,10 @@ js_link_insert(JsLink *link)
 		"INSERT INTO jacksync.link (external_id, local_id, state, dirty,"
 		" waiting, conflict, failed, must_pull, intent_id, finalized_tick,"
 		" push_failures, local_updated_at, local_times, local_base, version,"
-		" snapshot, pms_updated_at, hash, entity_id, stream_id, last_sync_at)"
+		" snapshot, pms_updated_at, hash, decided, entity_id, stream_id,"
+		" last_sync_at)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-		" $15, $16, $17, $18, $19, $20, pg_catalog.clock_timestamp())"
+		" $15, $16, $17, $18, $19, $20, $21, pg_catalog.clock_timestamp())"
 		" RETURNING record_id",
 		{STATE_TYPES, INT4OID, INT4OID}
 	};
@@ -183,8 +186,8 @@ js_link_update(JsLink *link)
 		" must_pull = $8, intent_id = $9, finalized_tick = $10,"
 		" push_failures = $11, local_updated_at = $12, local_times = $13,"
 		" local_base = $14, version = $15, snapshot = $16,"
-		" pms_updated_at = $17, hash = $18,"
-		" last_sync_at = pg_catalog.clock_timestamp() WHERE record_id = $19",
+		" pms_updated_at = $17, hash = $18, decided = $19,"
+		" last_sync_at = pg_catalog.clock_timestamp() WHERE record_id = $20",
 		{STATE_TYPES, INT8OID}
 	};
 	JsArgs		args = {0};

@@ -38,6 +38,7 @@ typedef struct JsLink
 	TimestampTz local_updated_at;
 	Jsonb	   *local_times;	/* NULL: none */
 	Jsonb	   *local_base;
+	Jsonb	   *decided;		/* fields whose value here a person chose */
 	char	   *version;
 	Jsonb	   *snapshot;
 	bool		pms_time_known;

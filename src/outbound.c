@@ -260,7 +260,7 @@ was_read(JsCycle *cycle, JsHttpResponse *response)
 
 		cycle->intent = NULL;
 		apply.tick = cycle->tick;
-		if (js_apply_record(&apply, record, version, &applied))
+		if (js_apply_guarded(&apply, record, version, &applied))
 			claim(cycle, &apply, cycle->reading_record);
 		before.conflicts = apply.counts.conflicts;
 		apply.counts = before;

@@ -316,7 +316,7 @@ complete(JsCycle *cycle)
 	};
 	JsStream   *stream = cycle->stream;
 	JsWalk	   *walk = cycle->walk;
-	TimestampTz limit = walk->started + stream->skew;
+	TimestampTz limit = walk->started + stream->skew - stream->skew_error;
 	JsSecurity	security;
 	JsArgs		args = {0};
 

@@ -95,6 +95,14 @@ js_push_claim(JsApply *apply, int64 record_id)
 	{
 		/* nothing more to do about it until it changes again */
 		link->dirty = false;
+		if (link->push_failures > 0 && applied.pending == NULL)
+		{
+			JsSubject	subject = js_apply_subject(apply, link);
+
+			link->failed = false;
+			link->push_failures = 0;
+			js_failure_resolved(&subject, "push");
+		}
 		js_link_update(link);
 		return NULL;
 	}
@@ -199,7 +207,7 @@ js_push_accepted(JsApply *apply, JsIntent *intent, Jsonb *answer,
 
 		/* other fields may have changed there as well */
 		apply->tick = 0;
-		(void) js_apply_record(apply, answer, version, &applied);
+		(void) js_apply_guarded(apply, answer, version, &applied);
 		apply->counts = before;
 	}
 }
@@ -228,7 +236,7 @@ js_push_looked_up(JsApply *apply, JsIntent *intent, Jsonb *record,
 		link->dirty = link->waiting = true;
 		js_link_update(link);
 		apply->tick = 0;
-		(void) js_apply_record(apply, record, version, &applied);
+		(void) js_apply_guarded(apply, record, version, &applied);
 	}
 	return false;
 }
@@ -383,6 +391,7 @@ rebase(JsApply *apply, JsLink *link, JsIntent *intent, Jsonb *answer)
 												 apply->plain, answer) : NULL;
 	JsonbParseState *snapshot = js_object_begin();
 	JsonbParseState *local_base = js_object_begin();
+	JsonbParseState *decided = js_object_begin();
 	JsSecurity	security;
 
 	js_owner_begin(&security, entity->owner);
@@ -401,6 +410,8 @@ rebase(JsApply *apply, JsLink *link, JsIntent *intent, Jsonb *answer)
 								   js_value_from_json(&field->column, sent)) ?
 				NULL : sent;
 		}
+		else if (js_jsonb_member(link->decided, field->name) != NULL)
+			js_object_put(&decided, field->name, js_jsonb_null());
 		if (base != NULL)
 			js_object_put(&snapshot, field->name, base);
 		if (local != NULL)
@@ -409,6 +420,7 @@ rebase(JsApply *apply, JsLink *link, JsIntent *intent, Jsonb *answer)
 	js_owner_end(&security);
 	link->snapshot = js_object_end(snapshot);
 	link->local_base = js_object_end(local_base);
+	link->decided = js_object_end(decided);
 	link->dirty = true;			/* until the row was looked at again */
 	link->hash_known = false;
 }

@@ -456,13 +456,15 @@ table_name(JsEntity *entity, bool only)
 					quote_qualified_identifier(nspname, relname));
 }
 
-/* The columns that read_row() wants: key, external id, fields. */
+/* The columns that read_row() wants: key, external id, urgency, fields. */
 static void
 append_columns(StringInfo sql, JsEntity *entity)
 {
 	for (int i = 0; i < entity->nkeys; i++)
 		appendStringInfo(sql, "%s, ", quote_identifier(entity->keys[i].name));
 	appendStringInfoString(sql, quote_identifier(entity->external.name));
+	if (entity->urgency != NULL)
+		appendStringInfo(sql, ", %s", quote_identifier(entity->urgency->name));
 	for (int i = 0; i < entity->nfields; i++)
 		appendStringInfo(sql, ", %s",
 						 quote_identifier(entity->fields[i].column.name));
@@ -493,6 +495,9 @@ read_row(JsEntity *entity, JsRow *row)
 										   &row->keys[i].isnull);
 	row->external.value = SPI_getbinval(tuple, tupdesc, column++,
 										&row->external.isnull);
+	if (entity->urgency != NULL)
+		row->urgency.value = SPI_getbinval(tuple, tupdesc, column++,
+										   &row->urgency.isnull);
 	for (int i = 0; i < entity->nfields; i++)
 		row->values[i].value = SPI_getbinval(tuple, tupdesc, column++,
 											 &row->values[i].isnull);

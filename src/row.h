@@ -26,6 +26,7 @@ typedef struct JsRow
 	char	   *local_id;		/* the primary key as text */
 	JsValue    *keys;
 	JsValue		external;
+	JsValue		urgency;		/* if the entity names a column for it */
 	JsValue    *values;			/* of the entity's fields */
 } JsRow;
 

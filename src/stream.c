@@ -41,6 +41,7 @@
 	" t.paused, t.initial_done, t.watermark, t.progress, t.failure_count," \
 	" t.full_wanted," \
 	" coalesce((1000000 * extract(epoch FROM t.skew))::bigint, 0)," \
+	" coalesce((1000000 * extract(epoch FROM t.skew_error))::bigint, 0)," \
 	" t.next_due_at" \
 	" FROM jacksync.stream s" \
 	" JOIN jacksync.stream_state t USING (stream_id)" \
@@ -142,8 +143,25 @@ read_stream(void)
 	stream->failure_count = js_get_int4(0, 34);
 	stream->full_wanted = js_get_bool(0, 35);
 	stream->skew = js_get_int8(0, 36);
-	(void) get_time(37, &stream->next_due_at);
+	stream->skew_error = js_get_int8(0, 37);
+	(void) get_time(38, &stream->next_due_at);
 	return stream;
+}
+
+/* Can the PMS be told of a field through this stream (NULL: none)? */
+bool
+js_stream_pushes(JsStream *stream, const char *field)
+{
+	Jsonb	   *update;
+	Jsonb	   *fields;
+
+	if (stream == NULL || stream->push == NULL)
+		return false;
+	update = js_jsonb_member(stream->push, "update");
+	if (update == NULL)
+		return false;
+	fields = js_jsonb_member(update, "fields");
+	return fields == NULL || js_jsonb_member(fields, field) != NULL;
 }
 
 /* Read a time of the first row; false if it is null. */

@@ -62,13 +62,15 @@ typedef struct JsStream
 	Jsonb	   *progress;
 	int32		failure_count;
 	bool		full_wanted;
-	int64		skew;			/* microseconds */
+	int64		skew;			/* microseconds: its clock minus ours */
+	int64		skew_error;		/* how far off that may be; 0: not measured */
 	TimestampTz next_due_at;
 } JsStream;
 
 extern JsStream *js_stream_load(int32 stream_id);
 extern JsStream *js_stream_find(const char *entity, const char *server);
 extern int	js_stream_count(const char *entity);
+extern bool js_stream_pushes(JsStream *stream, const char *field);
 extern Jsonb *js_path_first(JsJsonPath *path, Jsonb *document);
 extern bool js_path_match(JsJsonPath *path, Jsonb *document);
 extern Jsonb *js_path_all(JsJsonPath *path, Jsonb *document);

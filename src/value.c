@@ -16,11 +16,14 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/htup_details.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "executor/executor.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -38,7 +41,9 @@
 
 static void set_polymorphic(FmgrInfo *finfo, Oid function, Oid result,
 							Oid argtype, MemoryContext mcxt);
+static void make_container(JsColumn *column, MemoryContext mcxt);
 static JsValue container_value(JsColumn *column, Jsonb *json);
+static char *whole_number(char *text);
 static char *scalar_text(JsonbValue *value);
 static bool text_blank(const char *s, int len);
 static Datum timestamp_json(Datum timestamp);
@@ -76,7 +81,6 @@ js_column_init(JsColumn *column, Relation rel, AttrNumber attnum,
 		string_category(column->basetype);
 	column->byval = att->attbyval;
 	column->len = att->attlen;
-	column->relrowtype = rel->rd_rel->reltype;
 
 	getTypeInputInfo(column->typid, &inputfn, &column->ioparam);
 	fmgr_info_cxt(inputfn, &column->input, mcxt);
@@ -89,8 +93,8 @@ js_column_init(JsColumn *column, Relation rel, AttrNumber attnum,
 
 	set_polymorphic(&column->tojson, F_TO_JSONB, JSONBOID, column->typid,
 					mcxt);
-	set_polymorphic(&column->populate, F_JSONB_POPULATE_RECORD,
-					column->relrowtype, column->relrowtype, mcxt);
+	if (column->is_array || get_typtype(column->basetype) == TYPTYPE_COMPOSITE)
+		make_container(column, mcxt);
 }
 
 /* Is a type one of strings (text, varchar, char, citext, ...)? */
@@ -151,8 +155,14 @@ js_value_from_json(JsColumn *column, Jsonb *json)
 	if (column->basetype != JSONBOID && column->basetype != JSONOID &&
 		JB_ROOT_IS_SCALAR(json))
 	{
+		char	   *text;
+
 		JsonbExtractScalar(&json->root, &scalar);
-		return js_value_from_text(column, scalar_text(&scalar));
+		text = scalar_text(&scalar);
+		if (column->basetype == INT2OID || column->basetype == INT4OID ||
+			column->basetype == INT8OID)
+			text = whole_number(text);
+		return js_value_from_text(column, text);
 	}
 	if (!column->is_array && get_typtype(column->basetype) != TYPTYPE_COMPOSITE)
 		return js_value_from_text(column, js_jsonb_out(json));
@@ -172,9 +182,27 @@ js_value_from_text(JsColumn *column, char *text)
 }
 
 /*
- * Cast a JSON array or object to an array or composite column: by
- * jsonb_populate_record() on a record of the table that has this column only.
+ * Prepare what turns JSON into arrays and composite values:
+ * jsonb_populate_record() on a record that has one member, of this type.
  */
+static void
+make_container(JsColumn *column, MemoryContext mcxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	TupleDesc	tupdesc = CreateTemplateTupleDesc(1);
+	Datum		value = (Datum) 0;
+	bool		isnull = true;
+
+	TupleDescInitEntry(tupdesc, 1, "v", column->typid, column->typmod, 0);
+	tupdesc = BlessTupleDesc(tupdesc);
+	column->container =
+		HeapTupleGetDatum(heap_form_tuple(tupdesc, &value, &isnull));
+	set_polymorphic(&column->populate, F_JSONB_POPULATE_RECORD, RECORDOID,
+					RECORDOID, mcxt);
+	MemoryContextSwitchTo(old);
+}
+
+/* Cast a JSON array or object to an array or composite column. */
 static JsValue
 container_value(JsColumn *column, Jsonb *json)
 {
@@ -184,19 +212,39 @@ container_value(JsColumn *column, Jsonb *json)
 	JsValue		result;
 
 	state = js_object_begin();
-	js_object_put(&state, column->name, json);
+	js_object_put(&state, "v", json);
 
 	InitFunctionCallInfoData(*fcinfo, &column->populate, 2, InvalidOid, NULL,
 							 NULL);
-	fcinfo->args[0].value = (Datum) 0;
-	fcinfo->args[0].isnull = true;
+	fcinfo->args[0].value = column->container;
+	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = JsonbPGetDatum(js_object_end(state));
 	fcinfo->args[1].isnull = false;
 	row = FunctionCallInvoke(fcinfo);
 
-	result.value = GetAttributeByNum(DatumGetHeapTupleHeader(row),
-									 column->attnum, &result.isnull);
+	result.value = GetAttributeByNum(DatumGetHeapTupleHeader(row), 1,
+									 &result.isnull);
 	return result;
+}
+
+/*
+ * 2.0 and 2e0 are whole numbers, though the input functions of integers do not
+ * take them.  What is no number is left for those to refuse.
+ */
+static char *
+whole_number(char *text)
+{
+	Datum		number;
+
+	if (text[strspn(text, "+-0123456789.eE")] != '\0' ||
+		strpbrk(text, ".eE") == NULL || strlen(text) > 100 ||
+		strtod(text, NULL) == 0 || fabs(strtod(text, NULL)) > 1e19)
+		return text;
+	number = DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+								 ObjectIdGetDatum(InvalidOid),
+								 Int32GetDatum(-1));
+	number = DirectFunctionCall1(numeric_trim_scale, number);
+	return DatumGetCString(DirectFunctionCall1(numeric_out, number));
 }
 
 /* The text of a scalar, as an input function wants it. */
@@ -252,13 +300,9 @@ js_value_to_key(JsColumn *column, JsValue value)
 	{
 		case TIMESTAMPTZOID:
 			/* in UTC, and said so: the input function takes it for that */
-			value.value = DirectFunctionCall2(timestamptz_zone,
-											  CStringGetTextDatum("UTC"),
-											  value.value);
-			json = DatumGetJsonbP(timestamp_json(value.value));
+			json = js_jsonb_time(DatumGetTimestampTz(value.value));
 			JsonbExtractScalar(&json->root, &scalar);
-			return psprintf("%.*sZ", scalar.val.string.len,
-							scalar.val.string.val);
+			return pnstrdup(scalar.val.string.val, scalar.val.string.len);
 		case DATEOID:
 		case TIMESTAMPOID:
 			json = js_value_to_json(column, value);
@@ -494,6 +538,34 @@ js_jsonb_string(const char *text)
 	value.val.string.val = unconstify(char *, text);
 	value.val.string.len = strlen(text);
 	return JsonbValueToJsonb(&value);
+}
+
+/* A JSON number. */
+Jsonb *
+js_jsonb_int8(int64 number)
+{
+	JsonbValue	value = {0};
+
+	value.type = jbvNumeric;
+	value.val.numeric =
+		DatumGetNumeric(DirectFunctionCall1(int8_numeric,
+											Int64GetDatum(number)));
+	return JsonbValueToJsonb(&value);
+}
+
+/* A time as a JSON string: in UTC, and so marked. */
+Jsonb *
+js_jsonb_time(TimestampTz time)
+{
+	Datum		utc = DirectFunctionCall2(timestamptz_zone,
+										  CStringGetTextDatum("UTC"),
+										  TimestampTzGetDatum(time));
+	Jsonb	   *json = DatumGetJsonbP(timestamp_json(utc));
+	JsonbValue	scalar;
+
+	JsonbExtractScalar(&json->root, &scalar);
+	return js_jsonb_string(psprintf("%.*sZ", scalar.val.string.len,
+									scalar.val.string.val));
 }
 
 /* Are two JSON values equal?  Numbers by value, objects in any order. */

@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "json.h"
 #include "plan.h"
@@ -38,13 +39,13 @@ typedef struct JsColumn
 	bool		is_text;
 	bool		byval;
 	int16		len;
-	Oid			relrowtype;
 	Oid			ioparam;
 	FmgrInfo	input;
 	FmgrInfo	output;
 	FmgrInfo	equal;			/* fn_oid is 0: compare as text */
 	FmgrInfo	tojson;
-	FmgrInfo	populate;		/* for containers into arrays and composites */
+	FmgrInfo	populate;		/* for arrays and composites */
+	Datum		container;		/* its record argument */
 } JsColumn;
 
 extern void js_column_init(JsColumn *column, Relation rel, AttrNumber attnum,
@@ -71,6 +72,8 @@ extern Jsonb *js_jsonb_from_value(JsonbValue *value);
 extern Jsonb *js_jsonb_in(const char *text);
 extern char *js_jsonb_out(Jsonb *json);
 extern Jsonb *js_jsonb_string(const char *text);
+extern Jsonb *js_jsonb_time(TimestampTz time);
+extern Jsonb *js_jsonb_int8(int64 number);
 extern bool js_jsonb_same(Jsonb *a, Jsonb *b);
 extern JsonbParseState *js_object_begin(void);
 extern void js_object_put(JsonbParseState **state, const char *key,

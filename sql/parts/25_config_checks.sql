@@ -469,6 +469,17 @@ BEGIN
 			format('%s is in the schema %s', NEW.local_table, schema), detail,
 			'Name a table of yours.');
 	END IF;
+	SELECT e.entity, e.local_table INTO pair
+	FROM jacksync.entity e
+	WHERE e.entity <> NEW.entity AND e.local_table <> NEW.local_table
+		AND (e.local_table IN (SELECT p.relid FROM pg_partition_ancestors(NEW.local_table) p)
+			OR NEW.local_table IN (SELECT p.relid FROM pg_partition_ancestors(e.local_table) p));
+	IF FOUND THEN
+		PERFORM jacksync.config_error('entity', 'local_table',
+			format('%s and %s, which entity "%s" binds, are partitions of one another', NEW.local_table,
+				pair.local_table, pair.entity), detail,
+			'A row belongs to one entity: bind the partitioned table only.');
+	END IF;
 	/* the worker writes as the owner: nobody may lend himself that */
 	IF NOT pg_has_role(rel.relowner, 'USAGE') THEN
 		RAISE EXCEPTION USING

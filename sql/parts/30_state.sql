@@ -22,6 +22,7 @@ CREATE TABLE jacksync.link
 	local_updated_at timestamptz,
 	local_times		jsonb,
 	local_base		jsonb,
+	decided			jsonb,
 	version			text,
 	snapshot		jsonb,
 	pms_updated_at	timestamptz,
@@ -48,6 +49,7 @@ COMMENT ON COLUMN jacksync.link.next_push_at IS 'no push before this time';
 COMMENT ON COLUMN jacksync.link.local_updated_at IS 'time of the last local change';
 COMMENT ON COLUMN jacksync.link.local_times IS 'time of the local change per field, for changes that wait';
 COMMENT ON COLUMN jacksync.link.local_base IS 'what the row held after the last sync, where that is not the cast of the snapshot';
+COMMENT ON COLUMN jacksync.link.decided IS 'fields whose local value a person chose: it goes to the PMS whatever the rule says';
 COMMENT ON COLUMN jacksync.link.version IS 'version (ETag) of the record at the PMS';
 COMMENT ON COLUMN jacksync.link.snapshot IS 'what the PMS said at the last sync: the base of every three-way decision';
 COMMENT ON COLUMN jacksync.link.pms_updated_at IS 'when the PMS changed the record';
@@ -141,6 +143,7 @@ CREATE TABLE jacksync.stream_state
 	last_error		text,
 	last_reconcile_at timestamptz,
 	skew			interval,
+	skew_error		interval,
 	full_wanted		boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE jacksync.stream_state IS 'how far each stream is';
@@ -156,6 +159,7 @@ COMMENT ON COLUMN jacksync.stream_state.failure_count IS 'failed runs in a row';
 COMMENT ON COLUMN jacksync.stream_state.last_error IS 'what the last failed run said';
 COMMENT ON COLUMN jacksync.stream_state.last_reconcile_at IS 'when everything was last compared';
 COMMENT ON COLUMN jacksync.stream_state.skew IS 'clock of the PMS minus ours, from its Date header';
+COMMENT ON COLUMN jacksync.stream_state.skew_error IS 'how far off the measured skew may be: times closer than this are a tie';
 COMMENT ON COLUMN jacksync.stream_state.full_wanted IS 'the next run reads everything';
 
 CREATE TABLE jacksync.sync_run
@@ -254,6 +258,7 @@ CREATE TABLE jacksync.manual_conflict
 	updated_at	timestamptz,
 	status		text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'resolved')),
 	reason		text,
+	urgency		jsonb,
 	resolved_by	text,
 	resolved_at	timestamptz,
 	resolution	text CHECK (resolution IN ('local', 'pms', 'custom')),
@@ -277,6 +282,7 @@ COMMENT ON COLUMN jacksync.manual_conflict.detected_at IS 'when it was found';
 COMMENT ON COLUMN jacksync.manual_conflict.updated_at IS 'when a side last changed it again';
 COMMENT ON COLUMN jacksync.manual_conflict.status IS 'pending or resolved';
 COMMENT ON COLUMN jacksync.manual_conflict.reason IS 'why it is held: the rule, or the constraint that a merge would break';
+COMMENT ON COLUMN jacksync.manual_conflict.urgency IS 'value of the urgency_column of the entity in that row';
 COMMENT ON COLUMN jacksync.manual_conflict.resolved_by IS 'role that decided, or system';
 COMMENT ON COLUMN jacksync.manual_conflict.resolved_at IS 'when it was decided';
 COMMENT ON COLUMN jacksync.manual_conflict.resolution IS 'local, pms or custom';

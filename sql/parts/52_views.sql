@@ -73,6 +73,15 @@ COMMENT ON COLUMN jacksync.status.status IS 'connected, syncing, stale or error'
 COMMENT ON COLUMN jacksync.status.pending_push IS 'records with local changes that the PMS, or a revert, has yet to take up';
 COMMENT ON COLUMN jacksync.status.banner IS 'what everybody should see: the open critical alerts';
 
+CREATE VIEW jacksync.open_conflict AS
+SELECT m.conflict_id, m.entity, m.server, m.local_id, m.external_id, m.field, m.field_group,
+	m.urgency, m.base_value, m.local_value, m.pms_value, m.reason, m.detected_at, m.updated_at
+FROM jacksync.manual_conflict m
+WHERE m.status = 'pending'
+ORDER BY m.urgency NULLS LAST, m.detected_at, m.conflict_id;
+COMMENT ON VIEW jacksync.open_conflict IS
+'conflicts that wait for a person, the most urgent first: ordered by the urgency_column of the entity (such as the arrival date), then by age';
+
 CREATE VIEW jacksync.worker_status AS
 SELECT w.pid,
 	CASE WHEN a.pid IS NULL THEN 'dead' ELSE coalesce(a.state, 'idle') END AS state,

@@ -49,7 +49,7 @@ SELECT field, base, local, pms, strategy, resolved, outcome FROM jacksync.previe
 SELECT guest_name FROM res WHERE external_id = 'R1';
 SELECT applied('[{"id": "R1", "guestName": "Anna", "specialRequests": ["b", "c", "e"], "notes": "one\ntheirs", "phone": "3", "housekeeping": "inspected"}]');
 SELECT guest_name, special_requests, notes, phone, housekeeping FROM res WHERE external_id = 'R1';
-SELECT operation, field, before_state, after_state, conflict_details, resolved_by FROM jacksync.audit_log WHERE entity = 'res' ORDER BY field;
+SELECT operation, field, before_state, after_state, conflict_details - 'localUpdatedAt' AS conflict_details, resolved_by FROM jacksync.audit_log WHERE entity = 'res' ORDER BY field;
 SELECT field, base_value, local_value, pms_value, status FROM jacksync.manual_conflict;
 SELECT sync_status FROM jacksync.record WHERE external_id = 'R1';
 SELECT level, message, context - 'conflict_id' AS context FROM jacksync.alert WHERE kind LIKE 'conflict%';

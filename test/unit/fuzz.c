@@ -1,7 +1,7 @@
 /*
  * fuzz.c
- *	  libFuzzer target for what reads bytes from outside: JSON, headers, and
- *	  what is done with the values then.
+ *	  libFuzzer target for all of the pure core that reads bytes from outside:
+ *	  JSON, paths, headers, lines of text; and what is done with them then.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "json.h"
 #include "jspath.h"
 #include "merge.h"
+#include "plan.h"
 
 /* An arena that is freed after every input. */
 typedef struct Block
@@ -29,6 +30,79 @@ allocate(void *ctx, size_t size)
 	block->next = blocks;
 	blocks = block;
 	return block + 1;
+}
+
+/* Three texts out of one input, cut at NULs. */
+static void
+merge_lines(const JsAllocator *allocator, const char *text, size_t size)
+{
+	const char *parts[3] = {NULL, NULL, NULL};
+	char	   *merged;
+	size_t		at = 0;
+
+	for (int i = 0; i < 3 && at <= size; i++)
+	{
+		parts[i] = text + at;
+		at += strlen(text + at) + 1;
+	}
+	merged = js_merge_lines(allocator, parts[0], parts[1], parts[2]);
+	/* nothing is invented: every line was somebody's */
+	if (merged != NULL && strlen(merged) > size * 2 + 2)
+		abort();
+	/* what both sides have alike is the result */
+	merged = js_merge_lines(allocator, parts[0], parts[1], parts[1]);
+	if ((merged == NULL) != (parts[1] == NULL))
+		abort();
+}
+
+/* Facts out of bytes: the planner takes any, and decides twice the same. */
+static void
+plan(const uint8_t *data, size_t size)
+{
+	enum
+	{
+		N = 5
+	};
+	JsRecordFacts record;
+	JsFieldFacts facts[N];
+	JsDecision	first[N];
+	JsDecision	second[N];
+
+	memset(&record, 0, sizeof(record));
+	memset(facts, 0, sizeof(facts));
+	memset(first, 0, sizeof(first));
+	memset(second, 0, sizeof(second));
+	if (size < 2 + 5 * N)
+		return;
+	record.on_local_edit = (JsLocalEdit) (data[0] & 3);
+	record.pms_time_known = data[0] >> 2 & 1;
+	record.pms_time = data[1] & 15;
+	record.time_tolerance = data[1] >> 4;
+	data += 2;
+	for (int i = 0; i < N; i++, data += 5)
+	{
+		facts[i].strategy = (JsStrategy) (data[0] % 5);
+		facts[i].push = data[0] >> 3 & 1;
+		facts[i].unless_blank = data[0] >> 4 & 1;
+		facts[i].group = data[1] % (N + 1) - 1;
+		facts[i].base_known = data[2] & 1;
+		facts[i].pms_present = data[2] >> 1 & 1;
+		facts[i].pms_changed = data[2] >> 2 & 1;
+		facts[i].local_changed = data[2] >> 3 & 1;
+		facts[i].equal = data[2] >> 4 & 1;
+		facts[i].pms_blank = data[2] >> 5 & 1;
+		facts[i].local_blank = data[2] >> 6 & 1;
+		facts[i].held = data[2] >> 7 & 1;
+		facts[i].local_time_known = data[3] & 1;
+		facts[i].local_time = data[4] & 15;
+	}
+	js_plan_record(&record, facts, N, first);
+	js_plan_record(&record, facts, N, second);
+	if (memcmp(first, second, sizeof(first)) != 0)
+		abort();
+	for (int i = 0; i < N; i++)
+		if (first[i].action == JS_HOLD && (first[i].push || first[i].move_base))
+			abort();
 }
 
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -64,6 +138,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void) js_path_parse(text, &allocator);
 	(void) js_http_date(text, &seconds);
 	(void) js_retry_after(text, "Sun, 06 Nov 1994 08:49:37 GMT");
+	merge_lines(&allocator, text, size);
+	plan(data, size);
 	while (blocks != NULL)
 	{
 		Block	   *next = blocks->next;

@@ -463,6 +463,103 @@ property_plan(int cases)
 	ok(good, "laws of plans");
 }
 
+/*
+ * A random JSON text.  shape decides what it is, style how it is written:
+ * white space, escapes, spellings of numbers, order of members.
+ */
+static void
+write_random(char **at, unsigned long long *shape, unsigned style, int depth)
+{
+	unsigned	what = (unsigned) (*shape >> 3) % (depth > 2 ? 4 : 6);
+	unsigned	number = (unsigned) (*shape >> 7) % 5;
+	int			n = (int) ((*shape >> 11) % 3);
+
+	*shape = *shape * 6364136223846793005ULL + 1442695040888963407ULL;
+	*at += sprintf(*at, "%s", style & 1 ? " " : "");
+	switch (what)
+	{
+		case 0:
+			*at += sprintf(*at, "%s", number & 1 ? "true" : "null");
+			break;
+		case 1:
+			*at += sprintf(*at, style & 2 ? "%u.0" : style & 4 ? "0.%ue1" : "%u", number);
+			break;
+		case 2:
+			*at += sprintf(*at, style & 2 ? "\"\\u00%02x\"" : "\"%c\"", 'a' + number);
+			break;
+		case 3:
+			*at += sprintf(*at, "\"\"");
+			break;
+		case 4:
+			*at += sprintf(*at, "[");
+			for (int i = 0; i < n; i++)
+			{
+				*at += sprintf(*at, "%s", i ? "," : "");
+				write_random(at, shape, style, depth + 1);
+			}
+			*at += sprintf(*at, "]");
+			break;
+		default:
+			{
+				char		members[3][4000];
+
+				for (int i = 0; i < n; i++)
+				{
+					char	   *p = members[i];
+
+					p += sprintf(p, "\"k%d\":", i);
+					write_random(&p, shape, style, depth + 1);
+				}
+				*at += sprintf(*at, "{");
+				for (int i = 0; i < n; i++)
+					*at += sprintf(*at, "%s%s", i ? "," : "",
+								   members[style & 8 ? n - 1 - i : i]);
+				*at += sprintf(*at, "}");
+			}
+	}
+}
+
+static JsJson *
+random_json(unsigned long long shape, unsigned style)
+{
+	char		text[20000];
+	char	   *at = text;
+	char	   *copy;
+
+	write_random(&at, &shape, style, 0);
+	*at = '\0';
+	copy = allocate(NULL, strlen(text) + 1);
+	strcpy(copy, text);
+	return parse(copy);
+}
+
+/* Equality: reflexive, symmetric, transitive, blind to how it is written. */
+static void
+property_equal(int cases)
+{
+	bool		good = true;
+
+	for (int i = 0; i < cases && good; i++)
+	{
+		unsigned long long seed = state;
+		unsigned long long shape = ((unsigned long long) rnd(1 << 30) << 30) | rnd(1 << 30);
+		JsJson	   *a = random_json(shape, rnd(16));
+		JsJson	   *b = random_json(shape, rnd(16));
+		JsJson	   *c = random_json(shape, rnd(16));
+		JsJson	   *other = random_json(shape + (1 << rnd(12)), rnd(16));
+
+		good = a && b && c && other && js_json_equal(a, a) &&
+			js_json_equal(a, b) && js_json_equal(b, a) &&
+			js_json_equal(b, c) && js_json_equal(a, c) &&
+			js_json_equal(a, other) == js_json_equal(other, b) &&
+			js_json_equal(a, parse(text_of(b)));
+		if (!good)
+			printf("# case %d, seed %llu\n", i, seed);
+		used = 0;
+	}
+	ok(good, "laws of equality");
+}
+
 static void
 test_dates(void)
 {
@@ -500,6 +597,7 @@ main(int argc, char **argv)
 	test_merge();
 	test_dates();
 	property_merge(cases / 4);
+	property_equal(cases / 10);
 	property_plan(cases);
 	printf("1..%d\n", tests);
 	return failures > 0;
