@@ -376,7 +376,8 @@ static void
 store_failure(JsApply *apply, Jsonb *raw, ErrorData *error)
 {
 	static JsStatement mark = {
-		"UPDATE jacksync.link SET failed = true, hash = NULL"
+		"UPDATE jacksync.link SET failed = true, hash = NULL,"
+		" next_push_at = pg_catalog.now() + '30 s'"
 		" WHERE entity_id = $1 AND external_id = $2 AND stream_id = $3",
 		{INT4OID, TEXTOID, INT4OID}
 	};
