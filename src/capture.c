@@ -25,6 +25,7 @@
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -37,6 +38,8 @@
 #include "config.h"
 #include "jacksync.h"
 #include "row.h"
+#include "secure.h"
+#include "statement.h"
 #include "wake.h"
 
 JS_FUNCTION(jacksync_capture);
@@ -58,6 +61,11 @@ enum
 
 static Bitmapset *changed_columns(JsEntity *entity, TriggerData *trigger);
 static void check_local_edit(JsEntity *entity, Bitmapset *changed);
+static void check_guards(JsEntity *entity, TriggerData *trigger);
+static bool touches(JsEntity *entity, TriggerData *trigger, JsGuard *guard);
+static bool satisfies(JsEntity *entity, TriggerData *trigger, JsGuard *guard);
+static void require_fresh(JsEntity *entity, TriggerData *trigger,
+						  JsGuard *guard);
 static char *key_of(JsEntity *entity, TriggerData *trigger,
 					TupleTableSlot *slot);
 static AttrNumber attnum_in(JsEntity *entity, TriggerData *trigger,
@@ -92,6 +100,9 @@ jacksync_capture(PG_FUNCTION_ARGS)
 	if (entity == NULL || entity->nkeys == 0 ||
 		js_row_being_written(entity->relid))
 		return PointerGetDatum(NULL);
+	if (entity->guards != NIL && !js_row_write_active() &&
+		!TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		check_guards(entity, trigger);
 
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
@@ -191,6 +202,145 @@ check_local_edit(JsEntity *entity, Bitmapset *changed)
 						field->column.name, entity->name),
 				 errdetail("The change will be undone at the next synchronization.")));
 	}
+}
+
+/*
+ * Refuse the write if it is an operation that critically stale data forbids.
+ * What sync writes itself is none.
+ */
+static void
+check_guards(JsEntity *entity, TriggerData *trigger)
+{
+	ListCell   *cell;
+
+	foreach(cell, entity->guards)
+	{
+		JsGuard    *guard = (JsGuard *) lfirst(cell);
+
+		if (touches(entity, trigger, guard) &&
+			(guard->condition == NULL || satisfies(entity, trigger, guard)))
+			require_fresh(entity, trigger, guard);
+	}
+}
+
+/*
+ * Does the write touch a column of a guard: an UPDATE that changes it, or an
+ * INSERT that gives it a value?
+ */
+static bool
+touches(JsEntity *entity, TriggerData *trigger, JsGuard *guard)
+{
+	ListCell   *cell;
+
+	foreach(cell, guard->columns)
+	{
+		JsColumn   *column = (JsColumn *) lfirst(cell);
+		AttrNumber	attnum = attnum_in(entity, trigger, column);
+		bool		old_null;
+		bool		new_null;
+		Datum		old_value;
+		Datum		new_value;
+
+		old_value = slot_getattr(trigger->tg_trigslot, attnum, &old_null);
+		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		{
+			if (!old_null)
+				return true;
+			continue;
+		}
+		new_value = slot_getattr(trigger->tg_newslot, attnum, &new_null);
+		if (old_null != new_null ||
+			(!old_null && !datum_image_eq(old_value, new_value, column->byval,
+										  column->len)))
+			return true;
+	}
+	return false;
+}
+
+/* A condition of a guard is being evaluated. */
+static void
+guard_context(void *arg)
+{
+	errcontext("condition of the guard of operation \"%s\"",
+			   ((JsGuard *) arg)->operation);
+}
+
+/*
+ * Does the condition of a guard hold?  It is evaluated as the owner of the
+ * table, in a security-restricted operation, with settings of our own.
+ */
+static bool
+satisfies(JsEntity *entity, TriggerData *trigger, JsGuard *guard)
+{
+	TupleDesc	tupdesc = RelationGetDescr(trigger->tg_relation);
+	Oid			rowtype = trigger->tg_relation->rd_rel->reltype;
+	bool		insert = TRIGGER_FIRED_BY_INSERT(trigger->tg_event);
+	MemoryContext caller = CurrentMemoryContext;
+	ErrorContextCallback context;
+	JsSecurity	security;
+	Datum		old = (Datum) 0;
+	Datum		new;
+	int			level;
+	bool		result;
+
+	if (!insert)
+		old = heap_copy_tuple_as_datum(trigger->tg_trigtuple, tupdesc);
+	new = heap_copy_tuple_as_datum(insert ? trigger->tg_trigtuple :
+								   trigger->tg_newtuple, tupdesc);
+	context.callback = guard_context;
+	context.arg = guard;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	SPI_connect();
+	MemoryContextSwitchTo(caller);
+	level = js_pin_settings(NULL);
+	js_owner_begin(&security, entity->owner);
+	result = js_row_condition(entity, guard->condition, rowtype, old, insert,
+							  new);
+	js_owner_end(&security);
+	js_unpin_settings(level);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+	error_context_stack = context.previous;
+	return result;
+}
+
+/*
+ * The write is the operation: raise JS001 if the data is too old for it.  Of
+ * several servers the one counts that the row belongs to.
+ */
+static void
+require_fresh(JsEntity *entity, TriggerData *trigger, JsGuard *guard)
+{
+	static JsStatement statement = {
+		"SELECT jacksync.require_fresh($1, $2,"
+		" (SELECT s.server FROM jacksync.stream s"
+		"  WHERE s.entity = $1 AND s.property_value = $3))",
+		{TEXTOID, TEXTOID, TEXTOID}
+	};
+	TupleTableSlot *slot = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ?
+	trigger->tg_trigslot : trigger->tg_newslot;
+	MemoryContext caller = CurrentMemoryContext;
+	JsSecurity	security;
+	JsArgs		args = {0};
+	JsValue		property = {(Datum) 0, true};
+
+	if (entity->property != NULL)
+		property.value = slot_getattr(slot,
+									  attnum_in(entity, trigger,
+												entity->property),
+									  &property.isnull);
+	SPI_connect();
+	MemoryContextSwitchTo(caller);
+	js_internal_begin(&security);
+	js_arg_text(&args, entity->name);
+	js_arg_text(&args, guard->operation);
+	js_arg_text(&args, property.isnull ? NULL :
+				js_value_to_text(entity->property, property));
+	js_run(&statement, &args);
+	js_internal_end(&security);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
 }
 
 /* The primary key of a row as text. */

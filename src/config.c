@@ -59,6 +59,7 @@ static void read_worker(void);
 static void load_rules(JsEntity *entity);
 static void load_columns(JsEntity *entity);
 static void load_keys(JsEntity *entity, Relation rel);
+static void load_guards(JsEntity *entity, Relation rel);
 static void read_rule(JsField *field, uint64 row);
 static void group_fields(JsEntity *entity);
 static void watch(Oid relid);
@@ -470,6 +471,7 @@ load_columns(JsEntity *entity)
 		entity->fields[kept++] = *field;
 	}
 	entity->nfields = kept;
+	load_guards(entity, rel);
 	table_close(rel, AccessShareLock);
 }
 
@@ -501,6 +503,46 @@ load_keys(JsEntity *entity, Relation rel)
 		js_column_init(&entity->keys[i], rel, form->indkey.values[i],
 					   entity->mcxt);
 	ReleaseSysCache(tuple);
+}
+
+/*
+ * Read the guards.  Columns that are gone are left out; a guard without any
+ * is none.
+ */
+static void
+load_guards(JsEntity *entity, Relation rel)
+{
+	static JsStatement statement = {
+		"SELECT g.operation, g.condition, c.column_name FROM jacksync.operation_guard g,"
+		" pg_catalog.unnest(g.columns) AS c (column_name)"
+		" WHERE g.entity = $1 ORDER BY g.operation",
+		{TEXTOID}
+	};
+	JsArgs		args = {0};
+	JsGuard    *guard = NULL;
+	uint64		rows;
+
+	js_arg_text(&args, entity->name);
+	rows = js_run_latest(&statement, &args);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		char	   *operation = js_get_text(row, 1);
+		AttrNumber	attnum = get_attnum(entity->relid, js_get_text(row, 3));
+		JsColumn   *column;
+
+		if (attnum <= 0)
+			continue;
+		if (guard == NULL || strcmp(guard->operation, operation) != 0)
+		{
+			guard = palloc0(sizeof(JsGuard));
+			guard->operation = operation;
+			guard->condition = js_get_text(row, 2);
+			entity->guards = lappend(entity->guards, guard);
+		}
+		column = palloc(sizeof(JsColumn));
+		js_column_init(column, rel, attnum, entity->mcxt);
+		guard->columns = lappend(guard->columns, column);
+	}
 }
 
 /* Remember the first problem of an entity. */

@@ -11,6 +11,7 @@
 #define JS_CONFIG_H
 
 #include "nodes/bitmapset.h"
+#include "nodes/pg_list.h"
 
 #include "value.h"
 
@@ -36,6 +37,14 @@ typedef struct JsField
 	char	   *group_name;
 } JsField;
 
+/* A guard: a write that is an operation (jacksync.operation_guard). */
+typedef struct JsGuard
+{
+	char	   *operation;
+	List	   *columns;		/* JsColumn */
+	char	   *condition;		/* NULL: none */
+} JsGuard;
+
 typedef struct JsEntity
 {
 	int32		entity_id;
@@ -56,6 +65,7 @@ typedef struct JsEntity
 	JsField    *fields;
 	Bitmapset  *synced;			/* attribute numbers of fields */
 	Bitmapset  *waiting;		/* of those whose change is pushed or undone */
+	List	   *guards;			/* JsGuard */
 	JsField		wildcard;		/* rule of fields without one */
 	uint64		seed;			/* of the hash gate: depends on all of this */
 	char	   *problem;		/* why it can't be synchronised now, or NULL */

@@ -283,6 +283,36 @@ js_row_delete(JsEntity *entity, JsRow *row)
 }
 
 /*
+ * Does a condition over OLD and NEW hold for two rows?  They are composite
+ * values of type rowtype.  What is not known is false.
+ */
+bool
+js_row_condition(JsEntity *entity, const char *condition, Oid rowtype,
+				 Datum old, bool old_isnull, Datum new)
+{
+	Oid			types[2] = {rowtype, rowtype};
+	Datum		values[2] = {old, new};
+	char		nulls[2] = {old_isnull ? 'n' : ' ', ' '};
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *type;
+	char	   *sql;
+	bool		isnull;
+	Datum		result;
+
+	/* partitions have types of their own, and so need plans of their own */
+	type = format_type_extended(rowtype, -1, FORMAT_TYPE_FORCE_QUALIFY);
+	sql = psprintf("SELECT (%s\n) IS TRUE FROM (SELECT ($1::%s).*) AS old,"
+				   " (SELECT ($2::%s).*) AS new", condition, type, type);
+	if (SPI_execute_plan(get_plan(entity, sql, 2, types), values, nulls, true,
+						 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "condition of a guard gave no row: %s", condition);
+	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+						   &isnull);
+	MemoryContextSwitchTo(caller);
+	return !isnull && DatumGetBool(result);
+}
+
+/*
  * Is a row of this table being written by ourselves, in the statement whose
  * triggers run now?  The capture trigger then has nothing to log.  Writes
  * that users' triggers make meanwhile are nested deeper, and are logged.

@@ -45,6 +45,9 @@ extern bool js_row_insert(JsEntity *entity, const char *external_id,
 						  const JsValue *values, JsRow *row);
 extern bool js_row_delete(JsEntity *entity, JsRow *row);
 
+extern bool js_row_condition(JsEntity *entity, const char *condition,
+							 Oid rowtype, Datum old, bool old_isnull,
+							 Datum new);
 extern char *js_row_id_from_values(JsEntity *entity, const JsValue *keys);
 extern bool js_row_being_written(Oid relid);
 extern bool js_row_write_active(void);

@@ -541,6 +541,8 @@ BEGIN
 		FOR rule IN SELECT * FROM jacksync.authority a WHERE a.entity = NEW.entity ORDER BY a.field LOOP
 			PERFORM jacksync.check_rule(rule, NEW.local_table, NEW.external_id_column, NEW.property_column);
 		END LOOP;
+		-- and guards (the function comes with them, in 50_freshness.sql)
+		PERFORM jacksync.check_guard(g, NEW.local_table) FROM jacksync.operation_guard g WHERE g.entity = NEW.entity;
 	END IF;
 	RETURN NEW;
 END;

@@ -17,7 +17,52 @@ COMMENT ON COLUMN jacksync.operation_guard.columns IS 'a write that changes one 
 COMMENT ON COLUMN jacksync.operation_guard.condition IS 'and satisfies this condition over OLD and NEW';
 SELECT pg_catalog.pg_extension_config_dump('jacksync.operation_guard', '');
 
-/* the condition itself is parsed by the trigger that evaluates it, as the owner of the table */
+/*
+ * The checks of a guard that need the table: when the guard is written, or
+ * when its entity is bound after it.  They run with the rights of who does
+ * that: planning a condition may already evaluate functions.
+ */
+CREATE FUNCTION jacksync.check_guard(guard jacksync.operation_guard, rel regclass)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	detail text := format('Guard of operation "%s" of entity "%s".', guard.operation, guard.entity);
+	col name;
+BEGIN
+	FOREACH col IN ARRAY guard.columns LOOP
+		IF NOT EXISTS (
+			SELECT FROM pg_attribute a
+			WHERE a.attrelid = rel AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped)
+		THEN
+			PERFORM jacksync.config_error('operation_guard', 'columns',
+				format('column "%s" of table %s does not exist', col, rel), detail,
+				format('Columns of the table are: %s.', jacksync.column_list(rel)));
+		END IF;
+	END LOOP;
+	IF guard.condition IS NULL THEN
+		RETURN;
+	END IF;
+	-- it will be evaluated as the owner of the table: nobody may lend himself that
+	IF NOT pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = rel), 'USAGE') THEN
+		RAISE EXCEPTION 'must be owner of table %', rel
+			USING ERRCODE = 'insufficient_privilege', DETAIL = detail,
+				HINT = 'The condition of a guard is evaluated as the owner of the table.';
+	END IF;
+	BEGIN
+		EXECUTE format(E'SELECT (%s\n) IS TRUE FROM (SELECT (NULL::%s).*) AS old, (SELECT (NULL::%s).*) AS new LIMIT 0',
+			guard.condition, rel, rel);
+	EXCEPTION WHEN syntax_error_or_access_rule_violation OR data_exception OR feature_not_supported THEN
+		PERFORM jacksync.config_error('operation_guard', 'condition',
+			format('"%s" cannot be evaluated: %s', left(guard.condition, 100), SQLERRM), detail,
+			'Write a boolean expression over OLD and NEW, such as OLD.room_number IS NOT NULL.');
+	END;
+END;
+$$;
+COMMENT ON FUNCTION jacksync.check_guard(jacksync.operation_guard, regclass) IS
+'checks a guard against the table of its entity (internal)';
+
 CREATE FUNCTION jacksync.operation_guard_check() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -25,7 +70,6 @@ AS $$
 DECLARE
 	detail text := format('Guard of operation "%s" of entity "%s".', NEW.operation, NEW.entity);
 	rel regclass;
-	col name;
 BEGIN
 	IF NEW.columns IS NULL OR cardinality(NEW.columns) = 0 OR array_position(NEW.columns, NULL) IS NOT NULL THEN
 		PERFORM jacksync.config_error('operation_guard', 'columns', 'no columns, or NULL among them', detail,
@@ -37,17 +81,8 @@ BEGIN
 			'Write one boolean expression over OLD and NEW without semicolon, or NULL.');
 	END IF;
 	SELECT e.local_table INTO rel FROM jacksync.entity e WHERE e.entity = NEW.entity;
-	IF FOUND THEN
-		FOREACH col IN ARRAY NEW.columns LOOP
-			IF NOT EXISTS (
-				SELECT FROM pg_attribute a
-				WHERE a.attrelid = rel AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped)
-			THEN
-				PERFORM jacksync.config_error('operation_guard', 'columns',
-					format('column "%s" of table %s does not exist', col, rel), detail,
-					format('Columns of the table are: %s.', jacksync.column_list(rel)));
-			END IF;
-		END LOOP;
+	IF FOUND AND NOT jacksync.is_restore() THEN
+		PERFORM jacksync.check_guard(NEW, rel);
 	END IF;
 	RETURN NEW;
 END;

@@ -28,6 +28,12 @@ SELECT '{"sync": {
 		"rooms": {"maxStaleAge": 60, "criticalStaleAge": 300,
 			"affectedOperations": ["room_status", "housekeeping"]}
 	},
+	"guards": {
+		"reservations": [
+			{"operation": "billing", "columns": ["balance"], "condition": "NOT (OLD IS NULL)"},
+			{"operation": "check_in", "columns": ["status"], "condition": "NEW.status = ''checked_in''"},
+			{"operation": "room_change", "columns": ["room_number"], "condition": "NOT (OLD IS NULL)"}]
+	},
 	"alerts": {
 		"channels": [
 			{"type": "dashboard", "minLevel": "warning"},
@@ -142,7 +148,7 @@ DECLARE
 BEGIN
 	PERFORM jacksync.document_check(place, config, 'object', '{sync}');
 	doc := config -> 'sync';
-	PERFORM jacksync.document_check('sync', doc, 'object', '{authority,stale,alerts}');
+	PERFORM jacksync.document_check('sync', doc, 'object', '{authority,stale,guards,alerts}');
 
 	-- rules: all in one statement, as the fields of a group change together
 	IF doc ? 'authority' THEN
@@ -233,6 +239,29 @@ BEGIN
 						affected_operations = excluded.affected_operations
 					WHERE (p.max_stale_age, p.critical_stale_age, p.affected_operations)
 						IS DISTINCT FROM (excluded.max_stale_age, excluded.critical_stale_age, excluded.affected_operations);
+			END LOOP;
+		END IF;
+
+		IF doc ? 'guards' THEN
+			PERFORM jacksync.document_check('sync.guards', doc -> 'guards', 'object');
+			FOR name, part IN SELECT * FROM jsonb_each(doc -> 'guards') LOOP
+				place := 'sync.guards.' || name;
+				PERFORM jacksync.document_check(place, part, 'array');
+				FOR item, n IN SELECT e, i - 1 FROM jsonb_array_elements(part) WITH ORDINALITY AS c (e, i) LOOP
+					place := format('sync.guards.%s[%s]', name, n);
+					PERFORM jacksync.document_check(place, item, 'object', '{operation,columns,condition}');
+					PERFORM jacksync.document_check(place || '.operation', item -> 'operation', 'string');
+					PERFORM jacksync.document_texts(place || '.columns', item -> 'columns');
+					IF item ? 'condition' THEN
+						PERFORM jacksync.document_check(place || '.condition', item -> 'condition', 'string');
+					END IF;
+					INSERT INTO jacksync.operation_guard AS g (entity, operation, columns, condition)
+						VALUES (name, item ->> 'operation',
+							ARRAY(SELECT jsonb_array_elements_text(item -> 'columns'))::name[], item ->> 'condition')
+						ON CONFLICT (entity, operation) DO UPDATE
+							SET columns = excluded.columns, condition = excluded.condition
+						WHERE (g.columns, g.condition) IS DISTINCT FROM (excluded.columns, excluded.condition);
+				END LOOP;
 			END LOOP;
 		END IF;
 
@@ -416,6 +445,12 @@ SELECT jsonb_build_object('sync', jsonb_build_object(
 			'criticalStaleAge', trim_scale(extract(epoch FROM p.critical_stale_age)),
 			'affectedOperations', to_jsonb(p.affected_operations))), '{}')
 		FROM jacksync.stale_policy p),
+	'guards', (
+		SELECT coalesce(jsonb_object_agg(g.entity, g.guards), '{}')
+		FROM (SELECT o.entity, jsonb_agg(jsonb_strip_nulls(jsonb_build_object('operation', o.operation,
+				'columns', to_jsonb(o.columns), 'condition', o.condition))
+				ORDER BY o.operation COLLATE "C") AS guards
+			FROM jacksync.operation_guard o GROUP BY o.entity) AS g),
 	'alerts', jsonb_build_object(
 		'channels', (
 			SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(

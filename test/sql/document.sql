@@ -92,6 +92,7 @@ SELECT jacksync.load_config('{"sync": {"authority": {"manual": ["x.y"]}}}');
 
 DROP TABLE guests;
 DELETE FROM jacksync.authority;
+DELETE FROM jacksync.operation_guard;
 DELETE FROM jacksync.stale_policy;
 DELETE FROM jacksync.alert_channel;
 UPDATE jacksync.alert_threshold t SET warning = w, critical = c

@@ -121,6 +121,72 @@ COMMIT;
 INSERT INTO jacksync.operation_guard VALUES ('reservations', 'room_change', '{room_number}', 'OLD.room_number IS NOT NULL');
 INSERT INTO jacksync.operation_guard VALUES ('reservations', 'x', '{room_no}');
 INSERT INTO jacksync.operation_guard VALUES ('reservations', 'x', '{room_number}', 'true; DROP TABLE rooms');
+INSERT INTO jacksync.operation_guard VALUES ('reservations', 'x', '{room_number}', 'NEW.nothing = 1');
+INSERT INTO jacksync.operation_guard VALUES ('reservations', 'x', '{room_number}', 'NEW.id');
+UPDATE jacksync.stale_policy SET affected_operations = '{check_in,billing,room_change}' WHERE entity = 'reservations';
+SELECT synced(10);
+INSERT INTO reservations VALUES (1, NULL, '101', 'N'), (2, NULL, NULL, 'S');
+SELECT synced(4500, 'south');
+-- the server of the row counts; a write that is no operation may go on, whatever the age
+UPDATE reservations SET room_number = '102' WHERE id = 1;
+UPDATE reservations SET room_number = '201' WHERE id = 2;
+UPDATE reservations SET room_number = '202' WHERE id = 2;
+UPDATE reservations SET external_id = 'x' WHERE id = 2;
+UPDATE reservations SET room_number = room_number WHERE id = 2;
+SELECT * FROM reservations ORDER BY id;
+-- inside the transaction, with its SQLSTATE; all of the statement or nothing
+DO $$
+BEGIN
+	UPDATE reservations SET room_number = '300';
+EXCEPTION WHEN SQLSTATE 'JS001' THEN
+	RAISE WARNING '%: %', SQLSTATE, SQLERRM;
+END
+$$;
+SELECT * FROM reservations ORDER BY id;
+-- without a condition: every write of the column, an INSERT with a value too
+UPDATE jacksync.operation_guard SET condition = NULL;
+INSERT INTO reservations VALUES (3, NULL, '1', 'S');
+INSERT INTO reservations VALUES (3, NULL, NULL, 'S');
+-- who may write the table, but nothing of jacksync, is refused all the same
+GRANT ALL ON reservations TO regress_jacksync_desk;
+SET ROLE regress_jacksync_desk;
+UPDATE reservations SET room_number = '301' WHERE id = 2;
+SET jacksync.override = 'because';
+UPDATE reservations SET room_number = '301' WHERE id = 2;
+RESET jacksync.override;
+RESET ROLE;
+-- an operator with a reason may, and is audited
+GRANT ALL ON reservations TO regress_jacksync_manager;
+SET ROLE regress_jacksync_manager;
+BEGIN;
+SET LOCAL jacksync.override = 'leak in the bathroom';
+UPDATE reservations SET room_number = '301' WHERE id = 2;
+COMMIT;
+UPDATE reservations SET room_number = '302' WHERE id = 2;
+RESET ROLE;
+SELECT entity, server, after_state, resolved_by FROM jacksync.audit_log ORDER BY audit_id DESC LIMIT 1;
+ALTER TABLE reservations ALTER id SET DEFAULT 7;
+-- sync itself is never refused, nor is a condition more than the owner of the table
+SELECT created, errors FROM jacksync.apply('reservations', '[{"id": 7, "roomNumber": "9", "hotel": "S"}]', 'south');
+CREATE FUNCTION spy() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'as %', current_user; RETURN true; END $$;
+ALTER TABLE reservations OWNER TO regress_jacksync_desk;
+UPDATE jacksync.operation_guard SET condition = 'public.spy()';
+UPDATE reservations SET room_number = '303' WHERE id = 2;
+SET ROLE regress_jacksync_manager;
+INSERT INTO jacksync.operation_guard VALUES ('reservations', 'x', '{room_number}', 'public.spy()');
+RESET ROLE;
+-- a condition that fails says whose it is
+UPDATE jacksync.operation_guard SET condition = '1 / (NEW.id - 2) = 1';
+UPDATE reservations SET room_number = '303' WHERE id = 2;
+\set SHOW_CONTEXT always
+UPDATE reservations SET room_number = '303' WHERE id = 2;
+\set SHOW_CONTEXT never
+-- of a table that is bound later
+DELETE FROM jacksync.operation_guard;
+INSERT INTO jacksync.operation_guard VALUES ('late', 'x', '{nowhere}');
+CREATE TABLE late (id int PRIMARY KEY, external_id text);
+INSERT INTO jacksync.entity (entity, local_table) VALUES ('late', 'late');
+DROP TABLE late;
 
 DELETE FROM jacksync.entity;
 DELETE FROM jacksync.stale_policy;
@@ -128,9 +194,11 @@ DELETE FROM jacksync.operation_guard;
 DROP SERVER north;
 DROP SERVER south;
 DROP TABLE reservations, rooms;
+DROP FUNCTION spy;
 DROP FUNCTION synced(numeric, name);
 DROP FUNCTION fresh(text, text, name);
 SELECT jacksync.revoke_access('regress_jacksync_desk');
 SELECT jacksync.revoke_access('regress_jacksync_manager');
+DROP OWNED BY regress_jacksync_desk;
 DROP ROLE regress_jacksync_desk;
 DROP ROLE regress_jacksync_manager;
