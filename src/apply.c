@@ -30,6 +30,7 @@
 
 #include "apply.h"
 #include "compat.h"
+#include "deletes.h"
 #include "facts.h"
 #include "fold.h"
 #include "jacksync.h"
@@ -96,6 +97,8 @@ js_apply_begin(JsApply *apply, const char *entity, JsStream *stream,
 	js_arg_text(&args, entity);
 	js_run(&errors, &args);
 	apply->open_errors = js_get_bool(0, 1);
+	if (stream != NULL)
+		apply->pending_deletes = js_deletes_any(stream->stream_id);
 	if (js_fold(apply->entity, js_apply_stream_id(apply)) > 0)
 		apply->entity = js_entity_by_name(entity, false);
 }
@@ -478,6 +481,8 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 	}
 	if (record->deleted)
 		return apply_delete(apply, record, link);
+	if (apply->pending_deletes)
+		js_deletes_forget(apply, record->external_id);
 
 	if (link->local_id != NULL)
 	{
@@ -687,6 +692,12 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 	}
 	if (link->local_id != NULL && entity->on_pms_delete == JS_DELETE_DELETE)
 	{
+		if (apply->defer_deletes)
+		{
+			js_deletes_gather(apply, record);
+			apply->counts.unchanged++;
+			return true;
+		}
 		js_owner_begin(&security, entity->owner);
 		state = js_row_lock(entity, link->local_id, apply->skip_locked, &row);
 		if (state == JS_ROW_FOUND)

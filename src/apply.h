@@ -41,6 +41,8 @@ typedef struct JsApply
 	int64		run_id;
 	int64		tick;			/* when the page was requested; 0: just now */
 	bool		open_errors;	/* there are rows in sync_error */
+	bool		defer_deletes;	/* gather them until the pull is complete */
+	bool		pending_deletes;	/* some are gathered or held */
 	Bitmapset  *suspects;		/* fields of a constraint that was broken */
 	char	   *constraint;		/* its name */
 	JsCounts	counts;

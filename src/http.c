@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * http.c
- *	  HTTP requests that can be waited for together and cancelled at once.
+ *	  Requests that can be waited for together and cancelled at once: HTTP,
+ *	  and mails by SMTP.
  *
  * One curl multi handle per process, driven by curl_multi_socket_action().
  * We wait with a WaitEventSet for curl's sockets, our latch and the death of
@@ -62,6 +63,10 @@ struct JsHttpCall
 {
 	CURL	   *easy;
 	struct curl_slist *headers;
+	struct curl_slist *recipients;
+	char	   *mail;			/* what is still to be sent of it */
+	size_t		mail_len;
+	const char *peer;
 	char		errors[CURL_ERROR_SIZE];
 	Received	body;
 	Received	head;
@@ -94,6 +99,10 @@ static TimestampTz timer_at = 0;	/* curl wants to be called then; 0: never */
 
 static void start_curl(void);
 static void set_options(JsHttpCall *call, const JsHttpRequest *request);
+static void set_http(JsHttpCall *call, const JsHttpRequest *request);
+static void set_mail(JsHttpCall *call, const JsHttpRequest *request);
+static bool is_loopback_name(const char *url);
+static size_t on_read(char *data, size_t size, size_t n, void *arg);
 static void check_finished(void);
 static void forget_call(void *arg);
 static void free_call(JsHttpCall *call);
@@ -141,7 +150,6 @@ JsHttpCall *
 js_http_start(MemoryContext mcxt, const JsHttpRequest *request)
 {
 	JsHttpCall *call;
-	ListCell   *cell;
 
 	start_curl();
 	mcxt = AllocSetContextCreate(mcxt, "jacksync request",
@@ -151,6 +159,7 @@ js_http_start(MemoryContext mcxt, const JsHttpRequest *request)
 	call->allow_http = request->allow_http;
 	call->allow_private = request->allow_private;
 	call->plain = pg_strncasecmp(request->url, "http:", 5) == 0;
+	call->peer = MemoryContextStrdup(mcxt, request->peer ? request->peer : "the PMS");
 	call->head.limit = MAX_HEADER_BYTES;
 	call->body.limit = request->max_response > 0 ?
 		(size_t) request->max_response : 32 * 1024 * 1024;
@@ -165,11 +174,10 @@ js_http_start(MemoryContext mcxt, const JsHttpRequest *request)
 				 errmsg("out of memory")));
 	call->next = calls;
 	calls = call;
-	foreach(cell, request->headers)
-		call->headers = curl_slist_append(call->headers,
-										  (char *) lfirst(cell));
-	/* no "Expect: 100-continue": it costs a round trip and surprises */
-	call->headers = curl_slist_append(call->headers, "Expect:");
+	if (request->mail_from != NULL)
+		set_mail(call, request);
+	else
+		set_http(call, request);
 	set_options(call, request);
 
 	call->sent_at = GetCurrentTimestamp();
@@ -181,14 +189,18 @@ js_http_start(MemoryContext mcxt, const JsHttpRequest *request)
 	return call;
 }
 
-/* All options of a request. */
+/* Options of an HTTP request. */
 static void
-set_options(JsHttpCall *call, const JsHttpRequest *request)
+set_http(JsHttpCall *call, const JsHttpRequest *request)
 {
 	CURL	   *easy = call->easy;
+	ListCell   *cell;
 
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
-	curl_easy_setopt(easy, CURLOPT_URL, request->url);
+	foreach(cell, request->headers)
+		call->headers = curl_slist_append(call->headers,
+										  (char *) lfirst(cell));
+	/* no "Expect: 100-continue": it costs a round trip and surprises */
+	call->headers = curl_slist_append(call->headers, "Expect:");
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST,
 					 request->method ? request->method : "GET");
 
@@ -209,9 +221,96 @@ set_options(JsHttpCall *call, const JsHttpRequest *request)
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "jacksync/" JACKSYNC_VERSION);
 	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
 	if (request->username != NULL)
-	{
 		curl_easy_setopt(easy, CURLOPT_HTTPAUTH, request->digest ?
 						 CURLAUTH_DIGEST : CURLAUTH_BASIC);
+#if LIBCURL_VERSION_NUM >= 0x075500
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "https");
+#else
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS,
+					 (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS));
+	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS, (long) CURLPROTO_HTTPS);
+#endif
+}
+
+/*
+ * Options of a mail.  Without TLS (smtps, or STARTTLS) only to this machine,
+ * unless the server says otherwise: passwords and guests' data are in it.
+ */
+static void
+set_mail(JsHttpCall *call, const JsHttpRequest *request)
+{
+	CURL	   *easy = call->easy;
+	bool		tls_needed = !request->allow_http &&
+		!is_loopback_name(request->url);
+	ListCell   *cell;
+
+	call->mail = MemoryContextAlloc(call->mcxt, request->body_len + 1);
+	memcpy(call->mail, request->body, request->body_len);
+	call->mail_len = request->body_len;
+	foreach(cell, request->mail_to)
+		call->recipients = curl_slist_append(call->recipients,
+											 psprintf("<%s>", (char *) lfirst(cell)));
+	curl_easy_setopt(easy, CURLOPT_MAIL_FROM,
+					 psprintf("<%s>", request->mail_from));
+	curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, call->recipients);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+	curl_easy_setopt(easy, CURLOPT_READDATA, call);
+	curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE,
+					 (curl_off_t) request->body_len);
+	curl_easy_setopt(easy, CURLOPT_USE_SSL, tls_needed ?
+					 (long) CURLUSESSL_ALL : (long) CURLUSESSL_TRY);
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075500
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
+#else
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS,
+					 (long) (CURLPROTO_SMTP | CURLPROTO_SMTPS));
+#endif
+}
+
+/* Does a URL name this machine? */
+static bool
+is_loopback_name(const char *url)
+{
+	CURLU	   *parts = curl_url();
+	char	   *host = NULL;
+	bool		result = false;
+
+	if (parts != NULL && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
+		curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK)
+		result = pg_strcasecmp(host, "localhost") == 0 ||
+			strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0;
+	curl_free(host);
+	curl_url_cleanup(parts);
+	return result;
+}
+
+/* curl wants the next bytes of a mail. */
+static size_t
+on_read(char *data, size_t size, size_t n, void *arg)
+{
+	JsHttpCall *call = (JsHttpCall *) arg;
+	size_t		len = Min(size * n, call->mail_len);
+
+	memcpy(data, call->mail, len);
+	call->mail += len;
+	call->mail_len -= len;
+	return len;
+}
+
+/* Options that all requests have. */
+static void
+set_options(JsHttpCall *call, const JsHttpRequest *request)
+{
+	CURL	   *easy = call->easy;
+
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
+	curl_easy_setopt(easy, CURLOPT_URL, request->url);
+	if (request->username != NULL)
+	{
 		curl_easy_setopt(easy, CURLOPT_USERNAME, request->username);
 		curl_easy_setopt(easy, CURLOPT_PASSWORD,
 						 request->password ? request->password : "");
@@ -240,14 +339,6 @@ set_options(JsHttpCall *call, const JsHttpRequest *request)
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-#if LIBCURL_VERSION_NUM >= 0x075500
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "https");
-#else
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS,
-					 (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS));
-	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS, (long) CURLPROTO_HTTPS);
-#endif
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
@@ -605,13 +696,14 @@ static char *
 describe(JsHttpCall *call, JsHttpFailure failure)
 {
 	static const char *const what[] = {
-		"", "could not connect to the PMS", "could not resolve the PMS's host name",
-		"TLS with the PMS failed", "the PMS did not answer in time",
-		"the connection to the PMS broke", "the PMS's answer is too large",
-		"the PMS's address is not allowed", "the PMS's answer is not valid HTTP"
+		"", "could not connect to %s", "could not resolve the host name of %s",
+		"TLS with %s failed", "%s did not answer in time",
+		"the connection to %s broke", "the answer of %s is too large",
+		"the address of %s is not allowed", "the answer of %s makes no sense"
 	};
 	char	   *url = NULL;
 	CURLU	   *parts = curl_url();
+	char	   *phrase = psprintf(what[failure], call->peer);
 	char	   *host = NULL;
 	char	   *result;
 
@@ -621,9 +713,9 @@ describe(JsHttpCall *call, JsHttpFailure failure)
 		(void) curl_url_get(parts, CURLUPART_HOST, &host, 0);
 	if (call->refused)
 		result = psprintf("%s: host \"%s\" is plain http beyond loopback, or a private or special address",
-						  what[failure], host ? host : "?");
+						  phrase, host ? host : "?");
 	else
-		result = psprintf("%s (host \"%s\"): %s", what[failure],
+		result = psprintf("%s (host \"%s\"): %s", phrase,
 						  host ? host : "?",
 						  call->errors[0] ? call->errors :
 						  curl_easy_strerror(call->result));
@@ -664,7 +756,8 @@ free_call(JsHttpCall *call)
 	curl_easy_cleanup(call->easy);
 	call->easy = NULL;
 	curl_slist_free_all(call->headers);
-	call->headers = NULL;
+	curl_slist_free_all(call->recipients);
+	call->headers = call->recipients = NULL;
 	free(call->body.data);
 	free(call->head.data);
 	call->body.data = call->head.data = NULL;

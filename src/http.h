@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * http.h
- *	  HTTP requests that can be waited for together and cancelled at once.
+ *	  Requests that can be waited for together and cancelled at once: HTTP,
+ *	  and mails by SMTP.
  *
  * Knows no table and no PMS.  What goes wrong on the network is a result,
  * never an error.
@@ -43,6 +44,9 @@ typedef struct JsHttpRequest
 	int			connect_timeout_ms;
 	int			timeout_ms;
 	int64		max_response;	/* decoded bytes */
+	const char *peer;			/* for messages; NULL: the PMS */
+	const char *mail_from;		/* a mail (the body): its sender */
+	List	   *mail_to;		/* char *: its recipients */
 } JsHttpRequest;
 
 typedef struct JsHttpResponse

@@ -25,6 +25,7 @@
 #include "apply.h"
 #include "compat.h"
 #include "cycle.h"
+#include "deletes.h"
 #include "jacksync.h"
 #include "secure.h"
 #include "statement.h"
@@ -42,6 +43,7 @@ static void note_times(JsCycle *cycle, JsPage *page);
 static void store_bad(JsApply *apply, JsPage *page);
 static void save_progress(JsCycle *cycle, Jsonb *progress);
 static void complete(JsCycle *cycle);
+static void settle_deletes(JsCycle *cycle);
 static void retry_stored(JsCycle *cycle);
 
 /* Begin to pull; a walk that was cut off goes on where it was. */
@@ -222,6 +224,7 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last)
 	apply.run_id = cycle->run_id;
 	apply.tick = tick;
 	apply.skip_locked = true;
+	apply.defer_deletes = true;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->stream, false);
 	apply.counts = cycle->counts;
 	js_apply_page(&apply, records);
@@ -320,6 +323,7 @@ complete(JsCycle *cycle)
 	JsSecurity	security;
 	JsArgs		args = {0};
 
+	settle_deletes(cycle);
 	js_txn_begin("completing a walk");
 	js_internal_begin(&security);
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
@@ -333,6 +337,34 @@ complete(JsCycle *cycle)
 	js_txn_end();
 	cycle->pull_complete = true;
 	js_outbound_start(cycle);
+}
+
+/* Carry out the deletes of a pull that is complete, unless they are too many. */
+static void
+settle_deletes(JsCycle *cycle)
+{
+	bool		more = true;
+
+	for (bool first = true; more; first = false)
+	{
+		JsApply		apply = {0};
+
+		js_txn_begin("deleting what the PMS deleted");
+		apply.run_id = cycle->run_id;
+		apply.skip_locked = true;
+		js_apply_begin(&apply, cycle->stream->entity, cycle->stream, false);
+		apply.counts = cycle->counts;
+		more = false;
+		if (apply.pending_deletes)
+		{
+			if (first)
+				js_deletes_weigh(cycle->stream);
+			more = js_deletes_apply(&apply);
+		}
+		cycle->counts = apply.counts;
+		js_apply_end(&apply);
+		js_txn_end();
+	}
 }
 
 /*
@@ -363,6 +395,7 @@ retry_stored(JsCycle *cycle)
 	js_arg_name(&args, cycle->stream->server);
 	apply.run_id = cycle->run_id;
 	apply.skip_locked = true;
+	apply.defer_deletes = true;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->stream, false);
 	rows = js_run(&statement, &args);
 	for (uint64 row = 0; row < rows; row++)

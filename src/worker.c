@@ -31,6 +31,7 @@
 
 #include "compat.h"
 #include "cycle.h"
+#include "deliver.h"
 #include "http.h"
 #include "jacksync.h"
 #include "run.h"
@@ -50,6 +51,7 @@ static List *cycles = NIL;		/* JsCycle */
 static MemoryContext worker_context;
 static bool registered = false;
 static TimestampTz next_heartbeat = 0;
+static ErrorData *delivery_error = NULL;
 
 static void prepare_session(Oid database);
 static bool guarded(bool (*work) (void));
@@ -57,6 +59,8 @@ static bool extension_usable(void);
 static bool start_due_cycles(void);
 static bool heartbeat(void);
 static void run_cycles(void);
+static void deliver(void);
+static bool deliver_failed(void);
 static bool is_running(int32 stream_id);
 static Datum running_streams(void);
 static long milliseconds_to_sleep(void);
@@ -107,7 +111,10 @@ jacksync_worker_main(Datum arg)
 		(void) guarded(heartbeat);
 		(void) guarded(start_due_cycles);
 		run_cycles();
+		deliver();
 		(void) js_http_wait(milliseconds_to_sleep(), &latch_set);
+		if (latch_set)
+			js_deliver_soon();
 	}
 }
 
@@ -229,6 +236,10 @@ heartbeat(void)
 		" started_at = pg_catalog.clock_timestamp()",
 		{INT4OID, TEXTOID}
 	};
+	static JsStatement back = {
+		"SELECT jacksync.alert_worker_back()",
+		{InvalidOid}
+	};
 	static JsStatement goodbye = {
 		"DELETE FROM jacksync.worker WHERE pid <> $1",
 		{INT4OID}
@@ -254,6 +265,7 @@ heartbeat(void)
 	{
 		JsArgs		both = args;
 
+		js_run(&back, NULL);
 		js_run(&goodbye, &args);
 		js_arg_text(&both, JACKSYNC_VERSION);
 		js_run(&hello, &both);
@@ -282,6 +294,7 @@ start_due_cycles(void)
 		" JOIN jacksync.stream_state t USING (stream_id)"
 		" JOIN jacksync.entity e ON e.entity = s.entity"
 		" WHERE s.enabled AND e.enabled AND NOT t.paused"
+		" AND NOT jacksync.in_maintenance(s.server)"
 		" AND (t.next_due_at <= pg_catalog.clock_timestamp()"
 		"      OR (t.failure_count = 0 AND t.initial_done AND ("
 		"       EXISTS (SELECT FROM jacksync.change c WHERE c.entity_id = e.entity_id)"
@@ -362,12 +375,45 @@ run_cycles(void)
 			if (cycle->done)
 			{
 				cycles = foreach_delete_current(cycles, cell);
+				js_deliver_soon();
 				js_stream_unlock(cycle->stream_id);
 				js_cycle_free(cycle);
 			}
 			CHECK_FOR_INTERRUPTS();
 		}
 	}
+}
+
+/* Send alerts.  An error ends the message in which it happened. */
+static void
+deliver(void)
+{
+	PG_TRY();
+	{
+		(void) js_deliver_finish();
+		(void) js_deliver_start();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(worker_context);
+		delivery_error = CopyErrorData();
+		report_error();
+	}
+	PG_END_TRY();
+	if (delivery_error != NULL)
+	{
+		(void) guarded(deliver_failed);
+		FreeErrorData(delivery_error);
+		delivery_error = NULL;
+	}
+}
+
+/* Record the error of a message. */
+static bool
+deliver_failed(void)
+{
+	js_deliver_fail(delivery_error->message);
+	return true;
 }
 
 /* The streams that have a cycle now, as an array. */
@@ -393,7 +439,7 @@ milliseconds_to_sleep(void)
 		" JOIN jacksync.stream_state t USING (stream_id)"
 		" JOIN jacksync.entity e ON e.entity = s.entity"
 		" WHERE s.enabled AND e.enabled AND NOT t.paused"
-		" AND s.stream_id <> ALL ($1)",
+		" AND s.stream_id <> ALL ($1) AND NOT jacksync.in_maintenance(s.server)",
 		{INT4ARRAYOID}
 	};
 	TimestampTz now = GetCurrentTimestamp();
@@ -419,6 +465,7 @@ milliseconds_to_sleep(void)
 	}
 	PG_END_TRY();
 
+	sleep = Min(sleep, TimestampDifferenceMilliseconds(now, js_deliver_due()) + 1);
 	if (next != 0)
 		sleep = Min(sleep, TimestampDifferenceMilliseconds(now, next) + 1);
 	foreach(cell, cycles)

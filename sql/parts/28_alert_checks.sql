@@ -136,6 +136,17 @@ BEGIN
 	IF NEW.server IS NOT NULL AND (TG_OP = 'INSERT' OR NEW.server IS DISTINCT FROM OLD.server) THEN
 		PERFORM jacksync.check_server('alert_channel', 'server', NEW.server, detail);
 	END IF;
+	SELECT o.option_value INTO address
+		FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) o
+		WHERE f.srvname = NEW.server AND o.option_name = 'base_url';
+	IF (NEW.type = 'email' AND address !~* '^smtps?://')
+		OR (NEW.type IN ('slack', 'webhook') AND address !~* '^https?://')
+	THEN
+		PERFORM jacksync.config_error('alert_channel', 'server',
+			format('base_url of server "%s" is "%s"', NEW.server, left(address, 100)), detail,
+			CASE NEW.type WHEN 'email' THEN 'A channel of type email needs a server with smtp:// or smtps://.'
+				ELSE format('A channel of type %s needs a server with https://.', NEW.type) END);
+	END IF;
 	IF NEW.enabled AND NEW.type <> 'dashboard' THEN
 		IF NEW.server IS NULL THEN
 			PERFORM jacksync.config_error('alert_channel', 'server',

@@ -46,6 +46,7 @@ SELECT s.entity, s.server, t.last_sync_at AS last_sync,
 	CASE
 		WHEN NOT (s.enabled AND e.enabled) THEN 'disabled'
 		WHEN t.paused THEN 'paused'
+		WHEN jacksync.in_maintenance(s.server) THEN 'maintenance window'
 		WHEN t.failure_count > 0 THEN t.last_error
 		ELSE f.warning
 	END AS message,
@@ -81,6 +82,17 @@ WHERE m.status = 'pending'
 ORDER BY m.urgency NULLS LAST, m.detected_at, m.conflict_id;
 COMMENT ON VIEW jacksync.open_conflict IS
 'conflicts that wait for a person, the most urgent first: ordered by the urgency_column of the entity (such as the arrival date), then by age';
+
+CREATE VIEW jacksync.held_delete AS
+SELECT s.entity, s.server, d.external_id, l.local_id, d.seen_at, d.state
+FROM jacksync.pending_delete d
+	JOIN jacksync.stream s USING (stream_id)
+	JOIN jacksync.entity e ON e.entity = s.entity
+	LEFT JOIN jacksync.link l ON l.entity_id = e.entity_id AND l.external_id = d.external_id
+		AND l.stream_id = d.stream_id
+WHERE d.state IN ('held', 'released', 'rejected');
+COMMENT ON VIEW jacksync.held_delete IS
+'deletes of the PMS that were too many to be carried out without a person: release_deletes() or reject_deletes()';
 
 CREATE VIEW jacksync.worker_status AS
 SELECT w.pid,

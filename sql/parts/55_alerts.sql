@@ -195,6 +195,9 @@ DECLARE
 	old		bigint;
 	id		bigint;
 BEGIN
+	IF failures > 0 AND jacksync.in_maintenance(server) THEN
+		RETURN;
+	END IF;
 	SELECT t.warning, t.critical INTO warn, crit
 		FROM jacksync.alert_threshold t WHERE t.metric = 'consecutive_failures';
 	warn := coalesce(warn, 3);
@@ -260,7 +263,7 @@ BEGIN
 		FROM jacksync.stream s JOIN jacksync.stream_state t USING (stream_id)
 			JOIN jacksync.entity e ON e.entity = s.entity
 			CROSS JOIN LATERAL jacksync.check_freshness(s.entity, NULL, s.server) f
-		WHERE s.enabled AND e.enabled
+		WHERE s.enabled AND e.enabled AND NOT jacksync.in_maintenance(s.server)
 	LOOP
 		IF r.status = 'critical' THEN
 			IF r.last_sync_at IS NOT NULL OR r.failure_count >= coalesce(fail_warn, 3) THEN
@@ -298,11 +301,63 @@ BEGIN
 	LOOP
 		PERFORM jacksync.alert_resolve('many_conflicts', r.entity, r.server);
 	END LOOP;
+	PERFORM jacksync.alert_dead_letters();
 	PERFORM jacksync.alert_repeat();
 END
 $$;
 COMMENT ON FUNCTION jacksync.alert_stale() IS
 'raises and resolves alerts about stale data, and repeats what lasts (called by the worker)';
+
+CREATE FUNCTION jacksync.alert_dead_letters()
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	r	record;
+BEGIN
+	FOR r IN
+		SELECT x.entity, x.server, count(*) AS n FROM jacksync.sync_error x
+		WHERE x.state = 'dead' GROUP BY x.entity, x.server
+	LOOP
+		PERFORM jacksync.alert_raise('dead_letters', 'warning', 'Records Need Attention',
+			format('Records of %s could not be synchronized and wait for a person. See jacksync.sync_error.', r.entity),
+			r.entity, r.server, jsonb_build_object('records', r.n));
+	END LOOP;
+	FOR r IN
+		SELECT a.entity, a.server FROM jacksync.alert a
+		WHERE a.resolved_at IS NULL AND a.kind = 'dead_letters'
+			AND NOT EXISTS (SELECT FROM jacksync.sync_error x
+				WHERE x.entity = a.entity AND x.server IS NOT DISTINCT FROM a.server AND x.state = 'dead')
+	LOOP
+		PERFORM jacksync.alert_resolve('dead_letters', r.entity, r.server);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION jacksync.alert_dead_letters() IS
+'raises and resolves alerts about records that are given up (internal)';
+
+/* called by a worker that starts: did nobody work for long? */
+CREATE FUNCTION jacksync.alert_worker_back()
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	away	interval;
+	warn	numeric;
+BEGIN
+	SELECT clock_timestamp() - max(w.heartbeat) INTO away FROM jacksync.worker w;
+	SELECT t.warning INTO warn FROM jacksync.alert_threshold t WHERE t.metric = 'stale_data';
+	IF away > coalesce(warn, 300) * interval '1 s' THEN
+		PERFORM jacksync.alert_raise('event', 'warning', 'PMS Sync Worker Was Down',
+			format('The sync worker did not run for %s. It runs again.', jacksync.age_text(away)), NULL, NULL,
+			jsonb_build_object('seconds', round(extract(epoch FROM away))));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION jacksync.alert_worker_back() IS
+'tells that the worker did not run for long (called by the worker when it starts)';
 
 CREATE FUNCTION jacksync.alert_repeat()
 RETURNS void

@@ -17,6 +17,7 @@ CREATE DOMAIN remark AS varchar(100);
 CREATE TABLE parted (id int PRIMARY KEY, external_id text, remark remark, score numeric) PARTITION BY RANGE (id);
 CREATE SERVER lodge FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'https://lodge.example');
 CREATE SERVER annex FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'https://annex.example');
+CREATE SERVER post FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'smtps://post.example');
 CREATE FOREIGN DATA WRAPPER regress_other;
 CREATE SERVER other FOREIGN DATA WRAPPER regress_other;
 
@@ -136,18 +137,18 @@ INSERT INTO jacksync.alert_channel (channel, type) VALUES ('c', 'sms');
 INSERT INTO jacksync.alert_channel (channel, type, min_level) VALUES ('c', 'dashboard', 'error');
 INSERT INTO jacksync.alert_channel (channel, type) VALUES ('c', 'slack');
 INSERT INTO jacksync.alert_channel (channel, type, server) VALUES ('c', 'slack', 'nowhere');
-INSERT INTO jacksync.alert_channel (channel, type, server) VALUES ('c', 'email', 'lodge');
-INSERT INTO jacksync.alert_channel (channel, type, server, sender) VALUES ('c', 'email', 'lodge', 'a@b.c');
+INSERT INTO jacksync.alert_channel (channel, type, server) VALUES ('c', 'email', 'post');
+INSERT INTO jacksync.alert_channel (channel, type, server, sender) VALUES ('c', 'email', 'post', 'a@b.c');
 INSERT INTO jacksync.alert_channel (channel, type, server, sender, recipients)
-	VALUES ('c', 'email', 'lodge', 'a@b.c', ARRAY[E'ops@hotel.com\r\nBcc: all@hotel.com']);
+	VALUES ('c', 'email', 'post', 'a@b.c', ARRAY[E'ops@hotel.com\r\nBcc: all@hotel.com']);
 INSERT INTO jacksync.alert_channel (channel, type, server, sender, recipients)
-	VALUES ('c', 'email', 'lodge', 'Ops <a@b.c>', '{ops@hotel.com}');
+	VALUES ('c', 'email', 'post', 'Ops <a@b.c>', '{ops@hotel.com}');
 INSERT INTO jacksync.alert_channel (channel, type, server, sender, recipients)
-	VALUES ('c', 'email', 'lodge', 'a@b.c', '{ops@hotel.com,x.y+z@sub.hotel.com}');
+	VALUES ('c', 'email', 'post', 'a@b.c', '{ops@hotel.com,x.y+z@sub.hotel.com}');
 
 -- an admin configures without any other right
 ALTER TABLE parted OWNER TO regress_jacksync_admin;
-GRANT USAGE ON FOREIGN SERVER annex TO regress_jacksync_admin;
+GRANT USAGE ON FOREIGN SERVER annex, post TO regress_jacksync_admin;
 DELETE FROM jacksync.entity WHERE entity = 'parted';
 SET ROLE regress_jacksync_admin;
 INSERT INTO jacksync.entity (entity, local_table) VALUES ('parted', 'parted');
@@ -156,7 +157,7 @@ INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('parted', 'a
 	'{"read": {"path": "/p/{record.id}"}, "update": {"method": "PATCH", "path": "/p/{record.id}"}}');
 INSERT INTO jacksync.stream (entity, server, request) VALUES ('parted', 'lodge', '{"path": "/p"}');
 INSERT INTO jacksync.alert_channel (channel, type, server, sender, recipients)
-	VALUES ('d', 'email', 'annex', 'a@b.c', '{ops@hotel.com}');
+	VALUES ('d', 'email', 'post', 'a@b.c', '{ops@hotel.com}');
 INSERT INTO jacksync.operation_guard VALUES ('parted', 'x', '{remark}');
 SELECT count(*) FROM jacksync.link;
 RESET ROLE;
@@ -175,6 +176,7 @@ SELECT jacksync.revoke_access('regress_jacksync_admin');
 REVOKE ALL ON FOREIGN SERVER annex FROM regress_jacksync_admin;
 DROP SERVER lodge;
 DROP SERVER annex;
+DROP SERVER post;
 DROP FOREIGN DATA WRAPPER regress_other CASCADE;
 DROP VIEW stays_view;
 DROP TABLE stays, nokey, deferred, forced, parted, temporary;

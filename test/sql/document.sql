@@ -1,6 +1,7 @@
 -- the configuration as a document
 \set SHOW_CONTEXT never
-CREATE SERVER relay FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'https://relay.example');
+CREATE SERVER relay FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'smtp://relay.example');
+CREATE SERVER hooks FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'https://hooks.example');
 
 SELECT jacksync.load_config(jacksync.hotel_config());
 SELECT jacksync.export_config() = jacksync.hotel_config() AS same;
@@ -41,7 +42,7 @@ SELECT jacksync.load_config('{"sync": {
 		{"field": "stays.to", "fieldGroup": "stay", "push": false, "rationale": "why"}]},
 	"stale": {"stays": {"maxStaleAge": "90 seconds", "criticalStaleAge": 1.5e3}},
 	"alerts": {"channels": [
-		{"type": "webhook", "channel": "pager", "server": "relay", "repeatInterval": 600, "minLevel": "critical"},
+		{"type": "webhook", "channel": "pager", "server": "hooks", "repeatInterval": 600, "minLevel": "critical"},
 		{"type": "slack", "webhook": "${FIRST}"},
 		{"type": "slack", "webhook": "${SECOND}", "enabled": false}]}}}');
 CREATE TEMP TABLE document AS SELECT jacksync.export_config() AS d;
@@ -98,3 +99,4 @@ DELETE FROM jacksync.alert_channel;
 UPDATE jacksync.alert_threshold t SET warning = w, critical = c
 	FROM (VALUES ('consecutive_failures', 3, 5), ('stale_data', 300, 3600)) AS v (m, w, c) WHERE metric = m;
 DROP SERVER relay;
+DROP SERVER hooks;

@@ -108,13 +108,16 @@ SELECT jacksync.undo(0);
 SELECT jacksync.undo(NULL);
 SELECT jacksync.undo((SELECT max(audit_id) FROM jacksync.audit_log WHERE field = 'mood'));
 SELECT jacksync.undo((SELECT max(audit_id) FROM jacksync.audit_log WHERE field = 'mood'));
+\set VERBOSITY sqlstate
 SELECT jacksync.undo((SELECT max(audit_id) FROM jacksync.audit_log WHERE field = 'mood') - 1) IS NULL AS again;
+\set VERBOSITY terse
 UPDATE stay SET note = 'x' WHERE false;
 SELECT jacksync.undo((SELECT max(audit_id) FROM jacksync.audit_log WHERE field = 'note'));
 \set VERBOSITY default
 
 -- explain: who set it, and what lost
-SELECT field_name, value, pms_value, set_by, strategy, rule, lost, lost_by, conflict_id IS NOT NULL AS held FROM jacksync.explain('stay', 'S2');
+SELECT field_name, value, pms_value, set_by, strategy, rule, lost,
+	regexp_replace(lost_by, '\d+', 'N') AS lost_by, conflict_id IS NOT NULL AS held FROM jacksync.explain('stay', 'S2');
 UPDATE stay SET rate = 22 WHERE external_id = 'S2';
 SELECT value, set_by, explanation FROM jacksync.explain('stay', 'S2', 'rate');
 SELECT applied('[{"id": "S2", "rate": 21, "nights": 8}]');

@@ -3,6 +3,7 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use JSON::PP;
 use JackSync::PMS;
 use JackSync::Node;
 use PostgreSQL::Test::Utils;
@@ -124,6 +125,32 @@ $sql->("UPDATE jacksync.entity SET on_pms_delete = 'delete' WHERE entity = 'rese
 $pms->delete('reservations', 'RES-000010');
 $sync->('reservations');
 is($sql->("SELECT count(*) FROM reservations WHERE external_id = 'RES-000010'"), 0, 'a deleted record is deleted here, by policy');
+
+# too many at once: held for a person
+my $rows = sub { return $sql->('SELECT count(*) FROM reservations'); };
+$before = $rows->();
+$pms->delete('reservations', sprintf 'RES-%06d', $_) for 101 .. 130;
+$pms->faults({ kind => 'status', status => 500, match => { path => 'page=2' } });
+$sync->('reservations');
+is($rows->(), $before, 'a run that is not complete deletes nothing');
+$pms->heal;
+$sync->('reservations');
+is($rows->(), $before, 'thirty at once are held');
+is($sql->("SELECT count(*) FROM jacksync.held_delete WHERE state = 'held'"), 30, 'and shown');
+is($sql->("SELECT level, message FROM jacksync.alert WHERE kind = 'mass_delete'"),
+	'critical|The PMS says that 30 of 1202 records of reservations are deleted. Nothing was deleted here: a person must decide.', 'a person is told');
+$pms->edit('reservations', 'RES-000101', { deleted => JSON::PP::false });
+$sync->('reservations');
+is($sql->("SELECT count(*) FROM jacksync.held_delete"), 29, 'one that is there again is not held any more');
+is($sql->("SELECT jacksync.reject_deletes('reservations')"), 29, 'rejected');
+$sync->('reservations');
+is($rows->(), $before, 'the rows stay');
+$sql->("UPDATE jacksync.pending_delete SET state = 'held'");
+is($sql->("SELECT jacksync.release_deletes('reservations', 'sample_pms')"), 29, 'released');
+$sync->('reservations');
+is($rows->(), $before - 29, 'the rows go');
+is($sql->("SELECT count(*) FROM jacksync.pending_delete"), 0, 'and nothing is left');
+is($sql->("SELECT count(*) FROM jacksync.alert WHERE kind = 'mass_delete' AND resolved_at IS NULL"), 0, 'the alert is over');
 
 # inside a transaction block
 ($status, $out, $err) = $node->psql('postgres', "BEGIN; CALL jacksync.sync('guests'); COMMIT");

@@ -10,6 +10,7 @@
 #include "httpdate.h"
 #include "json.h"
 #include "jspath.h"
+#include "mail.h"
 #include "merge.h"
 #include "plan.h"
 
@@ -52,6 +53,30 @@ merge_lines(const JsAllocator *allocator, const char *text, size_t size)
 	/* what both sides have alike is the result */
 	merged = js_merge_lines(allocator, parts[0], parts[1], parts[1]);
 	if ((merged == NULL) != (parts[1] == NULL))
+		abort();
+}
+
+/* A mail with any subject and body: nothing ends a header or a line early. */
+static void
+mail(const JsAllocator *allocator, const char *text)
+{
+	static const char *const to[] = {"a@b.c", NULL};
+	JsMail		mail = {"x@y.z", to, text, "now", "1@x", text};
+	char	   *built = js_mail_build(allocator, &mail);
+	size_t		line = 0;
+	int			empty = 0;
+
+	(void) js_mail_address_ok(text);
+	for (char *p = built; *p; p++)
+	{
+		line = *p == '\n' ? 0 : line + 1;
+		if ((*p == '\n') != (p > built && p[-1] == '\r') || line > 78 ||
+			(unsigned char) *p > 126 || (line == 1 && *p == '.'))
+			abort();
+		if (strncmp(p, "\r\n\r\n", 4) == 0)
+			empty++;
+	}
+	if (empty != 1 || strstr(built, "\r\nSubject: =?utf-8?B?") == NULL)
 		abort();
 }
 
@@ -140,6 +165,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void) js_retry_after(text, "Sun, 06 Nov 1994 08:49:37 GMT");
 	merge_lines(&allocator, text, size);
 	plan(data, size);
+	mail(&allocator, text);
 	while (blocks != NULL)
 	{
 		Block	   *next = blocks->next;

@@ -12,6 +12,7 @@
 #include "httpdate.h"
 #include "json.h"
 #include "jspath.h"
+#include "mail.h"
 #include "merge.h"
 #include "plan.h"
 
@@ -583,6 +584,40 @@ test_dates(void)
 	   "Retry-After in all its forms");
 }
 
+static void
+test_mail(void)
+{
+	static const char *const to[] = {"a@b.c", "d@e.f", NULL};
+	static const char *const bad[] = {
+		"", "@", "a@", "@b", "a b@c", "a@b@c", "<a@b>", "a@b\r\nRCPT TO:<x@y>",
+		"a@b>", "a,b@c", "\"a\"@b", "a@b\n", "a@b\x7f", "\xc3\xa4@b"
+	};
+	JsMail		mail = {
+		"jack@hotel.example", to, "", "Mon, 01 Jan 2026 00:00:00 +0000",
+		"1.2@x", ""
+	};
+	char	   *text;
+	bool		good = true;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		good = good && !js_mail_address_ok(bad[i]);
+	ok(good && js_mail_address_ok("ops+x@sub.hotel.com"), "mail addresses");
+
+	mail.subject = "Zimmer 5: Stra\xc3\x9f" "e\r\nBcc: victim@x";
+	mail.body = "line\n.\nRCPT TO:<x@y>\n";
+	text = js_mail_build(&allocator, &mail);
+	ok(text != NULL && strstr(text, "\r\nBcc") == NULL &&
+	   strstr(text, "To: <a@b.c>,\r\n <d@e.f>\r\n") != NULL &&
+	   strstr(text, "\r\n.\r\n") == NULL &&
+	   strstr(text, "bGluZQouClJDUFQgVE86PHhAeT4K\r\n") != NULL,
+	   "a mail with nothing injected");
+	mail.date = "x\r\nBcc: y";
+	ok(js_mail_build(&allocator, &mail) == NULL, "a bad date is refused");
+	mail.date = "x";
+	mail.from = "a@b\r\n";
+	ok(js_mail_build(&allocator, &mail) == NULL, "a bad sender is refused");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -596,6 +631,7 @@ main(int argc, char **argv)
 	test_paths();
 	test_merge();
 	test_dates();
+	test_mail();
 	property_merge(cases / 4);
 	property_equal(cases / 10);
 	property_plan(cases);
