@@ -29,7 +29,7 @@ make_place() {
 		user=$(id -un)
 		run=
 	fi
-	run="$run env -i PATH=$bindir:/usr/bin:/bin HOME=$place LC_ALL=C.UTF-8 TZ=UTC PG_CONFIG=$PG_CONFIG"
+	run="$run env -i PATH=$bindir:/usr/bin:/bin HOME=$place LC_ALL=C.UTF-8 TZ=UTC PG_CONFIG=$PG_CONFIG ${JACKSYNC_SHOTS:+JACKSYNC_SHOTS=$JACKSYNC_SHOTS} ${JACKSYNC_REQUIRE_CHROMIUM:+JACKSYNC_REQUIRE_CHROMIUM=1}"
 }
 
 # copy_source: the source into $place/src, without what was built
