@@ -529,10 +529,16 @@ is_stale(JsApply *apply, JsLink *link, JsRecord *record)
 		js_link_update(link);
 		return true;
 	}
-	return record->time_known && link->pms_time_known &&
-		record->time < link->pms_updated_at &&
-		link->pms_updated_at <= GetCurrentTimestamp() + USECS_PER_MINUTE +
-		(apply->stream ? apply->stream->skew : 0);
+	if (!record->time_known || !link->pms_time_known)
+		return false;
+	if (record->time > link->pms_updated_at)
+		apply->advanced++;
+	if (record->time >= link->pms_updated_at ||
+		link->pms_updated_at > GetCurrentTimestamp() + USECS_PER_MINUTE +
+		(apply->stream ? apply->stream->skew : 0))
+		return false;
+	apply->regressed++;
+	return true;
 }
 
 /* A record without a link: adopt the row that has its id, or insert one. */

@@ -46,6 +46,8 @@ typedef struct JsApply
 	Bitmapset  *suspects;		/* fields of a constraint that was broken */
 	char	   *constraint;		/* its name */
 	JsCounts	counts;
+	int64		regressed;		/* records older than what we know */
+	int64		advanced;		/* and newer ones */
 	bool		previewing;
 	List	   *previews;		/* JsPreview */
 	MemoryContext mcxt;			/* for what outlives a record */

@@ -61,6 +61,8 @@ struct JsCycle
 	int64		skew_low;
 	int64		skew_high;
 
+	int64		regressed;		/* records older than what we know */
+	int64		advanced;		/* and newer ones */
 	bool		done;
 	bool		pull_complete;
 	char	   *error;			/* NULL: all went well */

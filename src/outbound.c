@@ -167,7 +167,8 @@ next_record(JsCycle *cycle)
 		{
 			cycle->last_record = *(int64 *) linitial(candidates);
 			link = js_link_lock(cycle->last_record, true);
-			read = link != NULL && push != NULL && link->waiting &&
+			read = link != NULL && push != NULL &&
+				(link->waiting || link->must_pull) &&
 				link->external_id != NULL &&
 				js_jsonb_member(push, "read") != NULL &&
 				must_read_first(push, link);

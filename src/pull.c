@@ -31,6 +31,7 @@
 #include "statement.h"
 #include "txn.h"
 
+#define MIN_REGRESSED 5			/* fewer are late deliveries */
 #define CHUNK 500				/* records in one transaction */
 
 static char *lower_bound(JsStream *stream);
@@ -43,6 +44,7 @@ static void note_times(JsCycle *cycle, JsPage *page);
 static void store_bad(JsApply *apply, JsPage *page);
 static void save_progress(JsCycle *cycle, Jsonb *progress);
 static void complete(JsCycle *cycle);
+static bool went_back(JsCycle *cycle);
 static void settle_deletes(JsCycle *cycle);
 static void retry_stored(JsCycle *cycle);
 
@@ -231,6 +233,8 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last)
 	if (last)
 		store_bad(&apply, page);
 	cycle->counts = apply.counts;
+	cycle->regressed += apply.regressed;
+	cycle->advanced += apply.advanced;
 	js_run_progress(cycle->run_id, &cycle->counts);
 	if (last)
 	{
@@ -323,6 +327,8 @@ complete(JsCycle *cycle)
 	JsSecurity	security;
 	JsArgs		args = {0};
 
+	if (went_back(cycle))
+		return;
 	settle_deletes(cycle);
 	js_txn_begin("completing a walk");
 	js_internal_begin(&security);
@@ -337,6 +343,40 @@ complete(JsCycle *cycle)
 	js_txn_end();
 	cycle->pull_complete = true;
 	js_outbound_start(cycle);
+}
+
+/*
+ * Did the PMS send many records as they were before, and hardly any newer one?
+ * A few are late deliveries; many are a PMS that was restored from a backup.
+ * Its old values are nobody's edits: none was applied, and the stream waits
+ * for a person.
+ */
+static bool
+went_back(JsCycle *cycle)
+{
+	static JsStatement statement = {
+		"SELECT jacksync.quarantine($1, $2, $3)",
+		{INT4OID, INT8OID, INT8OID}
+	};
+	JsSecurity	security;
+	JsArgs		args = {0};
+	char	   *words;
+
+	if (cycle->regressed < MIN_REGRESSED ||
+		cycle->regressed <= 4 * cycle->advanced)
+		return false;
+	js_txn_begin("putting a stream into quarantine");
+	js_internal_begin(&security);
+	js_arg(&args, Int32GetDatum(cycle->stream_id));
+	js_arg(&args, Int64GetDatum(cycle->regressed));
+	js_arg(&args, Int64GetDatum(cycle->counts.processed));
+	js_run(&statement, &args);
+	words = js_get_text(0, 1);
+	save_progress(cycle, NULL);
+	js_internal_end(&security);
+	js_txn_end();
+	js_cycle_fail(cycle, words);
+	return true;
 }
 
 /* Carry out the deletes of a pull that is complete, unless they are too many. */

@@ -144,7 +144,8 @@ CREATE TABLE jacksync.stream_state
 	last_reconcile_at timestamptz,
 	skew			interval,
 	skew_error		interval,
-	full_wanted		boolean NOT NULL DEFAULT false
+	full_wanted		boolean NOT NULL DEFAULT false,
+	quarantine		text
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE jacksync.stream_state IS 'how far each stream is';
 COMMENT ON COLUMN jacksync.stream_state.stream_id IS 'number of the stream';
@@ -161,6 +162,7 @@ COMMENT ON COLUMN jacksync.stream_state.last_reconcile_at IS 'when everything wa
 COMMENT ON COLUMN jacksync.stream_state.skew IS 'clock of the PMS minus ours, from its Date header';
 COMMENT ON COLUMN jacksync.stream_state.skew_error IS 'how far off the measured skew may be: times closer than this are a tie';
 COMMENT ON COLUMN jacksync.stream_state.full_wanted IS 'the next run reads everything';
+COMMENT ON COLUMN jacksync.stream_state.quarantine IS 'why the stream was paused by jacksync itself, until resume() or resync()';
 
 CREATE TABLE jacksync.sync_run
 (

@@ -184,7 +184,7 @@ AS $$
 DECLARE
 	n	bigint;
 BEGIN
-	UPDATE jacksync.stream_state t SET paused = set_paused.paused
+	UPDATE jacksync.stream_state t SET paused = set_paused.paused, quarantine = NULL
 		FROM jacksync.stream s
 		WHERE s.stream_id = t.stream_id
 			AND (set_paused.entity IS NULL OR s.entity = set_paused.entity)
@@ -198,6 +198,9 @@ BEGIN
 	INSERT INTO jacksync.audit_log (operation, entity, server, after_state, resolved_by)
 		VALUES ('manual_override', entity, server,
 			pg_catalog.jsonb_build_object('paused', set_paused.paused), jacksync.acting_role());
+	PERFORM jacksync.alert_resolve('quarantine', s.entity, s.server) FROM jacksync.stream s
+		WHERE (set_paused.entity IS NULL OR s.entity = set_paused.entity)
+			AND (set_paused.server IS NULL OR s.server = set_paused.server);
 	PERFORM jacksync.wake_worker();
 	RETURN n;
 END
@@ -222,6 +225,83 @@ SET search_path = pg_catalog, jacksync, pg_temp
 AS $$ SELECT jacksync.set_paused(entity, server, false) $$;
 COMMENT ON FUNCTION jacksync.resume(text, name) IS
 'go on after pause()';
+
+/* called when a pull brought many records as they were before (src/pull.c) */
+CREATE FUNCTION jacksync.quarantine(stream integer, regressed bigint, processed bigint)
+RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	s		record;
+	words	text := format('the PMS sent %s of %s records older than they were: was it restored from a backup?', regressed, processed);
+BEGIN
+	UPDATE jacksync.stream_state t SET paused = true, quarantine = words
+		FROM jacksync.stream x WHERE x.stream_id = t.stream_id AND t.stream_id = stream
+		RETURNING x.entity, x.server INTO s;
+	PERFORM jacksync.alert_raise('quarantine', 'critical', 'PMS Data Went Back',
+		format('The PMS sent %s of %s records of %s older than they were. Synchronization waits for a person.', regressed, processed, s.entity),
+		s.entity, s.server, jsonb_build_object('records', regressed, 'of', processed, 'believe_the_pms',
+			format('SELECT jacksync.resync(%L, NULL, %L);', s.entity, s.server), 'when_it_is_mended',
+			format('SELECT jacksync.resume(%L, %L);', s.entity, s.server)));
+	RETURN words;
+END
+$$;
+COMMENT ON FUNCTION jacksync.quarantine(integer, bigint, bigint) IS
+'stops a stream whose PMS seems to have been restored from a backup (internal)';
+
+CREATE FUNCTION jacksync.resync(entity text, external_id text DEFAULT NULL, server name DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, jacksync, pg_temp
+AS $$
+DECLARE
+	n	bigint;
+BEGIN
+	IF entity IS NULL OR NOT EXISTS (SELECT FROM jacksync.stream s WHERE s.entity = resync.entity
+			AND (resync.server IS NULL OR s.server = resync.server)) THEN
+		RAISE EXCEPTION 'there is no stream of entity "%" and server "%"', entity, server
+			USING ERRCODE = 'undefined_object',
+				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
+	END IF;
+	IF external_id IS NOT NULL AND EXISTS (SELECT FROM jacksync.stream s WHERE s.entity = resync.entity
+			AND (resync.server IS NULL OR s.server = resync.server) AND NOT coalesce(s.push ? 'read', false)) THEN
+		RAISE EXCEPTION 'one record of entity "%" cannot be read', entity
+			USING ERRCODE = 'feature_not_supported', DETAIL = 'Its stream has no push.read.',
+				HINT = 'Leave external_id out to read all of them again.';
+	END IF;
+	-- what the PMS has counts as new, whatever its time says
+	UPDATE jacksync.link l SET hash = NULL, pms_updated_at = NULL,
+			must_pull = l.must_pull OR resync.external_id IS NOT NULL,
+			dirty = l.dirty OR resync.external_id IS NOT NULL, next_push_at = NULL
+		FROM jacksync.stream s
+		WHERE s.stream_id = l.stream_id AND s.entity = resync.entity AND l.state = 'l'
+			AND (resync.server IS NULL OR s.server = resync.server)
+			AND (resync.external_id IS NULL OR l.external_id = resync.external_id);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	IF external_id IS NOT NULL AND n = 0 THEN
+		RAISE EXCEPTION 'entity "%" has no record "%"', entity, external_id
+			USING ERRCODE = 'undefined_object', HINT = 'SELECT external_id FROM jacksync.record lists the records.';
+	END IF;
+	IF external_id IS NULL THEN
+		UPDATE jacksync.stream_state t SET full_wanted = true, progress = NULL,
+				paused = t.paused AND t.quarantine IS NULL, quarantine = NULL
+			FROM jacksync.stream s
+			WHERE s.stream_id = t.stream_id AND s.entity = resync.entity
+				AND (resync.server IS NULL OR s.server = resync.server);
+		PERFORM jacksync.alert_resolve('quarantine', s.entity, s.server) FROM jacksync.stream s
+			WHERE s.entity = resync.entity AND (resync.server IS NULL OR s.server = resync.server);
+	END IF;
+	INSERT INTO jacksync.audit_log (operation, entity, server, external_id, after_state, resolved_by)
+		VALUES ('manual_override', entity, server, external_id,
+			pg_catalog.jsonb_build_object('resync', n), jacksync.acting_role());
+	PERFORM jacksync.sync_now(entity, server);
+	RETURN n;
+END
+$$;
+COMMENT ON FUNCTION jacksync.resync(text, text, name) IS
+'fetch one record again, or all: the next run reads them and takes what the PMS has for new; returns how many are known';
 
 CREATE FUNCTION jacksync.adopt()
 RETURNS void

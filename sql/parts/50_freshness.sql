@@ -301,3 +301,25 @@ AS $$
 $$;
 COMMENT ON FUNCTION jacksync.set_freshness_headers(text) IS
 'adds the headers of freshness_headers() to the answer of PostgREST, for this transaction';
+
+/* db-pre-request of PostgREST takes a function without arguments */
+CREATE FUNCTION jacksync.pre_request()
+RETURNS void
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, jacksync, pg_temp
+AS $$
+DECLARE
+	resource	text := split_part(ltrim(current_setting('request.path', true), '/'), '/', 1);
+	name		text;
+BEGIN
+	SELECT e.entity INTO name
+		FROM jacksync.entity e JOIN pg_class c ON c.oid = e.local_table
+		WHERE resource IN (c.relname, e.entity) ORDER BY c.relname = resource DESC LIMIT 1;
+	IF FOUND THEN
+		PERFORM jacksync.set_freshness_headers(name);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION jacksync.pre_request() IS
+'for db-pre-request of PostgREST: the headers of freshness_headers() for requests of a bound table (by request.path)';

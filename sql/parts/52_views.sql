@@ -45,6 +45,7 @@ SELECT s.entity, s.server, t.last_sync_at AS last_sync,
 	END AS status,
 	CASE
 		WHEN NOT (s.enabled AND e.enabled) THEN 'disabled'
+		WHEN t.quarantine IS NOT NULL THEN t.quarantine
 		WHEN t.paused THEN 'paused'
 		WHEN jacksync.in_maintenance(s.server) THEN 'maintenance window'
 		WHEN t.failure_count > 0 THEN t.last_error
@@ -119,6 +120,7 @@ SELECT e.entity, s.server, l.external_id, l.local_id,
 		WHEN NOT e.enabled THEN 'the entity is disabled'
 		WHEN s.stream_id IS NULL THEN 'the entity has no stream'
 		WHEN NOT s.enabled THEN 'the stream is disabled'
+		WHEN t.quarantine IS NOT NULL THEN t.quarantine
 		WHEN t.paused THEN 'the stream is paused'
 		WHEN t.failure_count > 0 THEN t.last_error
 		WHEN s.push IS NULL THEN 'the stream has no push'

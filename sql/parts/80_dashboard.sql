@@ -216,11 +216,11 @@ RETURNS text
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce(string_agg(format('<p>%s process %s, started %s, heartbeat %s, version %s</p>',
+	SELECT CASE WHEN pg_is_in_recovery() THEN '<p>This is a standby: the worker runs on the primary.</p>'
+		ELSE coalesce(string_agg(format('<p>%s process %s, started %s, heartbeat %s, version %s</p>',
 			jacksync.dash_badge(CASE WHEN w.state = 'dead' THEN 'not running' ELSE 'running' END), w.pid,
 			jacksync.dash_time(w.started_at), jacksync.dash_time(w.heartbeat), jacksync.dash_text(w.library_version, 20)), ''),
-		CASE WHEN pg_is_in_recovery() THEN '<p>This is a standby: the worker runs on the primary.</p>'
-			ELSE '<p>' || jacksync.dash_badge('not running') || ' The worker does not run in this database: <code>SELECT jacksync.start_worker();</code></p>' END)
+		'<p>' || jacksync.dash_badge('not running') || ' The worker does not run in this database: <code>SELECT jacksync.start_worker();</code></p>') END
 	FROM jacksync.worker_status w
 $$;
 COMMENT ON FUNCTION jacksync.dash_worker() IS

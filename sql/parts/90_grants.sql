@@ -13,11 +13,11 @@ AS $$
 DECLARE
 	reader		constant text[] := '{check_freshness,require_fresh,freshness_headers,set_freshness_headers,
 		age_text,acting_role,audit_override,changed_fields,merge,resolve,detect_conflict,preview,preview_rule,preview_rule_summary,explain,diagnose,snake_case,camel_case,
-		hotel_config,library_version,in_maintenance,dashboard_html}';
+		hotel_config,library_version,in_maintenance,dashboard_html,pre_request}';
 	operator	constant text[] := '{sync,sync_now,push,apply,pause,resume,resync,reconcile,resolve_conflict,
 		resolve_conflicts,undo,requeue,discard,silence_alerts,test_channel,release_deletes,reject_deletes,may_override,wake_worker,start_worker}';
 	admin		constant text[] := '{load_config,export_config,forget,adopt}';
-	views		constant text[] := '{record,status,worker_status,stuck,open_conflict,held_delete,sync_run,sync_error,manual_conflict,
+	views		constant text[] := '{record,status,worker_status,stuck,stat,open_conflict,held_delete,sync_run,sync_error,manual_conflict,
 		audit_log,alert,alert_delivery,alert_silence}';
 	config		constant text[] := '{entity,authority,stream,stale_policy,alert_threshold,alert_channel,operation_guard,maintenance_window}';
 	-- the checks run with the rights of the role that writes the configuration

@@ -117,6 +117,18 @@ SELECT jacksync.set_freshness_headers('rooms');
 SELECT h -> 0, h -> 1, jsonb_array_length(h) FROM (SELECT current_setting('response.headers')::jsonb) AS x (h);
 COMMIT;
 
+-- as PostgREST calls it before every request: those that read are in a read-only transaction
+BEGIN READ ONLY;
+SET LOCAL request.path = '/rooms';
+SELECT jacksync.pre_request();
+SELECT current_setting('response.headers')::jsonb -> 0 AS header;
+ROLLBACK;
+BEGIN;
+SET LOCAL request.path = '/rpc/something';
+SELECT jacksync.pre_request();
+SELECT current_setting('response.headers', true);
+ROLLBACK;
+
 -- guards
 INSERT INTO jacksync.operation_guard VALUES ('reservations', 'room_change', '{room_number}', 'OLD.room_number IS NOT NULL');
 INSERT INTO jacksync.operation_guard VALUES ('reservations', 'x', '{room_no}');

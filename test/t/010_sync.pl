@@ -152,6 +152,29 @@ is($rows->(), $before - 29, 'the rows go');
 is($sql->("SELECT count(*) FROM jacksync.pending_delete"), 0, 'and nothing is left');
 is($sql->("SELECT count(*) FROM jacksync.alert WHERE kind = 'mass_delete' AND resolved_at IS NULL"), 0, 'the alert is over');
 
+# one record again, and all of them
+$sql->("UPDATE jacksync.link SET snapshot = snapshot || '{\"rateCode\": \"SPOILT\"}' WHERE external_id = 'RES-000200'");
+$sql->("UPDATE reservations SET rate_code = 'SPOILT' WHERE external_id = 'RES-000200'");
+is($sql->("SELECT jacksync.resync('reservations', 'RES-000200')"), 1, 'resync of one record');
+$sync->('reservations');
+is($sql->("SELECT rate_code FROM reservations WHERE external_id = 'RES-000200'"), $pms->record('reservations', 'RES-000200')->{rateCode}, 'brings it in line');
+
+# a PMS that was restored from a backup is noticed: its old values are nobody's edits
+my %old = map { my $id = sprintf 'RES-%06d', $_; ($id => $pms->record('reservations', $id)) } 300 .. 320;
+$pms->edit('reservations', $_, { rateCode => 'NEWER' }) for keys %old;
+$sync->('reservations');
+$pms->put('reservations', $_, $old{$_}) for keys %old;
+$sql->("UPDATE jacksync.stream_state SET full_wanted = true");
+$run = $sync->('reservations');
+like($run->{error}, qr/sent 21 of \d+ records older than they were/, 'a PMS that went back is noticed');
+is($sql->("SELECT count(*) FROM reservations WHERE rate_code = 'NEWER'"), 21, 'and not believed');
+is($sql->("SELECT level, title FROM jacksync.alert WHERE kind = 'quarantine' AND resolved_at IS NULL"), 'critical|PMS Data Went Back', 'a person is told');
+like($sql->("SELECT message FROM jacksync.status WHERE entity = 'reservations'"), qr/restored from a backup/, 'the status says so');
+is($sql->("SELECT jacksync.resync('reservations')") > 1000, 1, 'the person believes the PMS');
+$sync->('reservations');
+is($sql->("SELECT count(*) FROM reservations WHERE rate_code = 'NEWER'"), 0, 'then its values count');
+is($sql->("SELECT count(*) FROM jacksync.alert WHERE kind = 'quarantine' AND resolved_at IS NULL"), 0, 'and it is over');
+
 # inside a transaction block
 ($status, $out, $err) = $node->psql('postgres', "BEGIN; CALL jacksync.sync('guests'); COMMIT");
 like($err, qr/cannot synchronize inside a transaction block/, 'sync() says why it cannot');

@@ -1,0 +1,250 @@
+/*
+ * What is wrong, and what to do about it: jacksync.diagnose().  One function
+ * per kind of check; each gives rows only for what is not in order.
+ */
+CREATE TYPE jacksync.finding AS
+(
+	check_name	text,
+	status		text,
+	subject		text,
+	message		text,
+	hint		text
+);
+COMMENT ON TYPE jacksync.finding IS 'one line of diagnose()';
+
+CREATE FUNCTION jacksync.diagnose_worker()
+RETURNS SETOF jacksync.finding
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH w AS (
+		SELECT max(s.heartbeat) FILTER (WHERE s.state <> 'dead') AS alive, max(s.heartbeat) AS last,
+			max(s.library_version) AS version
+		FROM jacksync.worker_status s)
+	SELECT 'worker', 'error', current_database()::text,
+		CASE WHEN w.last IS NULL THEN 'The worker has never run in this database.'
+			ELSE format('The worker does not run; it was last seen %s ago.', jacksync.age_text(clock_timestamp() - w.last)) END,
+		CASE WHEN current_setting('shared_preload_libraries') !~ '(^|[ ,"])jacksync($|[ ,"])'
+			THEN 'SELECT jacksync.start_worker(); to have it always, put jacksync into shared_preload_libraries and restart.'
+			WHEN NOT current_database()::text = ANY (regexp_split_to_array(coalesce(current_setting('jacksync.databases', true), ''), '[ ,"]+'))
+			THEN format('ALTER SYSTEM SET jacksync.databases = %L; SELECT pg_reload_conf();',
+				concat_ws(', ', nullif(current_setting('jacksync.databases', true), ''), current_database()))
+			ELSE 'Look into the server log: it says why the worker ended. SELECT jacksync.start_worker() starts it.' END
+	FROM w WHERE w.alive IS NULL AND NOT pg_is_in_recovery()
+	UNION ALL
+	SELECT 'worker', 'error', current_database()::text,
+		format('The worker has given no sign of life for %s.', jacksync.age_text(clock_timestamp() - w.alive)),
+		'SELECT * FROM jacksync.worker_status shows what it does; a trigger of yours may hang in it.'
+	FROM w WHERE clock_timestamp() - w.alive > interval '2 min' AND NOT pg_is_in_recovery()
+	UNION ALL
+	SELECT 'version', 'error', 'extension', format('The extension has version %s, the library %s.', e.extversion, jacksync.library_version()),
+		'ALTER EXTENSION jacksync UPDATE, or restart the server to load the new library.'
+	FROM pg_extension e WHERE e.extname = 'jacksync' AND e.extversion <> jacksync.library_version()
+	UNION ALL
+	SELECT 'version', 'warning', 'worker', format('The worker runs version %s of the library, this session %s.', w.version, jacksync.library_version()),
+		'Restart the server.'
+	FROM w WHERE w.alive IS NOT NULL AND w.version <> jacksync.library_version()
+$$;
+COMMENT ON FUNCTION jacksync.diagnose_worker() IS 'diagnose(): the worker (internal)';
+
+CREATE FUNCTION jacksync.diagnose_tables()
+RETURNS SETOF jacksync.finding
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'table', 'error', e.entity, format('The table with OID %s does not exist any more.', e.local_table::oid),
+		format('UPDATE jacksync.entity SET local_table = ... WHERE entity = %L, or DELETE it.', e.entity)
+	FROM jacksync.entity e WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = e.local_table)
+	UNION ALL
+	SELECT 'table', 'error', e.entity, format('Table %s has no primary key.', e.local_table),
+		format('ALTER TABLE %s ADD PRIMARY KEY (...);', e.local_table)
+	FROM jacksync.entity e JOIN pg_class c ON c.oid = e.local_table
+	WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+	UNION ALL
+	SELECT 'trigger', CASE WHEN g.enabled IS NULL OR g.enabled = 'D' THEN 'error' ELSE 'warning' END, e.entity,
+		CASE WHEN g.enabled IS NULL THEN format('Trigger %s of table %s is missing: local changes are not seen.', t.name, e.local_table)
+			WHEN g.enabled = 'D' THEN format('Trigger %s of table %s is disabled: local changes are not seen.', t.name, e.local_table)
+			ELSE format('Trigger %s of table %s fires in replica sessions only.', t.name, e.local_table) END,
+		CASE WHEN g.enabled IS NULL THEN 'DELETE the entity and INSERT it again; jacksync.export_config() keeps its rules.'
+			ELSE format('ALTER TABLE %s ENABLE TRIGGER %s;', e.local_table, t.name) END
+	FROM jacksync.entity e JOIN pg_class c ON c.oid = e.local_table
+		CROSS JOIN (VALUES ('zz_jacksync_capture'), ('zz_jacksync_truncate')) AS t (name)
+		LEFT JOIN LATERAL (SELECT x.tgenabled FROM pg_trigger x WHERE x.tgrelid = c.oid AND x.tgname = t.name) AS g (enabled) ON true
+	WHERE g.enabled IS NULL OR g.enabled IN ('D', 'R')
+	UNION ALL
+	SELECT 'column', 'error', r.entity, format('Column "%s" of table %s (field "%s") does not exist.', x.col, e.local_table, r.field),
+		'UPDATE jacksync.authority SET column_name = ... , or DELETE the rule.'
+	FROM jacksync.authority r JOIN jacksync.entity e ON e.entity = r.entity JOIN pg_class c ON c.oid = e.local_table,
+		LATERAL (SELECT coalesce(r.column_name, jacksync.snake_case(r.field))) AS x (col)
+	WHERE r.field <> '*' AND NOT EXISTS (SELECT FROM pg_attribute a
+		WHERE a.attrelid = c.oid AND a.attname = x.col AND a.attnum > 0 AND NOT a.attisdropped)
+	UNION ALL
+	SELECT 'policy', 'error', e.entity, format('Row security of table %s applies to its owner, who could not see all rows.', e.local_table),
+		format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', e.local_table)
+	FROM jacksync.entity e JOIN pg_class c ON c.oid = e.local_table JOIN pg_roles o ON o.oid = c.relowner
+	WHERE c.relrowsecurity AND c.relforcerowsecurity AND NOT o.rolsuper AND NOT o.rolbypassrls
+	UNION ALL
+	SELECT 'log', 'warning', e.entity, format('%s captured changes wait to be taken up, the oldest for %s.', count(*),
+			jacksync.age_text(clock_timestamp() - min(c.changed_at))),
+		'The worker takes them up: look at the other findings, or CALL jacksync.sync().'
+	FROM jacksync.change c JOIN jacksync.entity e ON e.entity_id = c.entity_id
+	GROUP BY e.entity HAVING min(c.changed_at) < clock_timestamp() - interval '10 min' OR count(*) > 100000
+$$;
+COMMENT ON FUNCTION jacksync.diagnose_tables() IS 'diagnose(): bound tables (internal)';
+
+CREATE FUNCTION jacksync.diagnose_streams()
+RETURNS SETOF jacksync.finding
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'stream', 'warning', e.entity, 'The entity has no stream: nothing is read and nothing is sent.',
+		'INSERT INTO jacksync.stream (entity, server, request) VALUES (...);'
+	FROM jacksync.entity e WHERE NOT EXISTS (SELECT FROM jacksync.stream s WHERE s.entity = e.entity)
+	UNION ALL
+	SELECT f.check_name, f.status, s.entity || ' from ' || s.server, f.message, f.hint
+	FROM jacksync.stream s JOIN jacksync.entity e ON e.entity = s.entity
+		LEFT JOIN jacksync.stream_state t ON t.stream_id = s.stream_id
+		LEFT JOIN pg_foreign_server v ON v.srvname = s.server
+		LEFT JOIN pg_class c ON c.oid = e.local_table
+		CROSS JOIN LATERAL jacksync.check_freshness(s.entity, NULL, s.server) a
+		CROSS JOIN LATERAL (VALUES
+			('server', 'error', v.oid IS NULL, format('Server "%s" does not exist.', s.server),
+				format('CREATE SERVER %I FOREIGN DATA WRAPPER jacksync OPTIONS (base_url ...);', s.server)),
+			('mapping', 'error', v.oid IS NOT NULL AND c.oid IS NOT NULL
+				AND coalesce((SELECT o.option_value FROM pg_options_to_table(v.srvoptions) o WHERE o.option_name = 'auth'), 'none') <> 'none'
+				AND NOT EXISTS (SELECT FROM pg_user_mappings m WHERE m.srvid = v.oid AND m.umuser IN (0, c.relowner)),
+				format('Server "%s" needs credentials, and there is no user mapping for %s.', s.server, pg_get_userbyid(c.relowner)),
+				format('CREATE USER MAPPING FOR %I SERVER %I OPTIONS (...);', coalesce(pg_get_userbyid(c.relowner), ''), s.server)),
+			('disabled', 'warning', NOT s.enabled OR NOT e.enabled, 'The stream or its entity is disabled.',
+				'UPDATE jacksync.stream (or jacksync.entity) SET enabled = true.'),
+			('quarantine', 'error', t.quarantine IS NOT NULL, t.quarantine,
+				format('SELECT jacksync.resync(%L, NULL, %L) believes the PMS; jacksync.resume() goes on when it was mended.', s.entity, s.server)),
+			('paused', 'warning', t.paused AND t.quarantine IS NULL, 'The stream is paused.', format('SELECT jacksync.resume(%L, %L);', s.entity, s.server)),
+			('failures', CASE WHEN t.failure_count >= 5 THEN 'error' ELSE 'warning' END, t.failure_count > 0,
+				format('%s failed runs in a row: %s', t.failure_count, t.last_error),
+				format('SELECT jacksync.sync_now(%L, %L) tries at once.', s.entity, s.server)),
+			('freshness', CASE a.status WHEN 'critical' THEN 'error' ELSE 'warning' END,
+				a.status <> 'fresh' AND s.enabled AND e.enabled, a.warning, format('CALL jacksync.sync(%L, %L);', s.entity, s.server)),
+			('push', 'warning', s.push IS NULL AND EXISTS (SELECT FROM jacksync.authority r WHERE r.entity = s.entity
+				AND coalesce(r.push, r.strategy IN ('merge', 'latest_wins', 'manual'))),
+				'Rules push local values, but the stream has no push: they stay here.',
+				'UPDATE jacksync.stream SET push = ..., or set push to false in the rules.'),
+			('clock', 'warning', abs(extract(epoch FROM t.skew)) > 60,
+				format('The clock of the PMS is %s %s.', jacksync.age_text(CASE WHEN t.skew < '0' THEN -t.skew ELSE t.skew END),
+					CASE WHEN t.skew < '0' THEN 'behind ours' ELSE 'ahead of ours' END),
+				'latest_wins takes that into account; but see to the clocks (NTP).'),
+			('unknown push', 'warning', EXISTS (SELECT FROM jacksync.intent i WHERE i.stream_id = s.stream_id
+				AND i.state IN ('claimed', 'unknown') AND i.claimed_at < clock_timestamp() - interval '15 min'),
+				'Whether the PMS took some changes is not known for 15 minutes.', 'They are looked up in the next run; SELECT * FROM jacksync.stuck.'),
+			('maintenance', 'warning', jacksync.in_maintenance(s.server), 'The server is in a maintenance window: it is not polled.',
+				'SELECT * FROM jacksync.maintenance_window.')
+		) AS f (check_name, status, found, message, hint)
+	WHERE f.found
+$$;
+COMMENT ON FUNCTION jacksync.diagnose_streams() IS 'diagnose(): streams (internal)';
+
+CREATE FUNCTION jacksync.diagnose_records()
+RETURNS SETOF jacksync.finding
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'dead letters', 'error', concat_ws(' from ', x.entity, x.server), format('%s records were given up.', count(*)),
+		'SELECT error_id, external_id, error FROM jacksync.sync_error WHERE state = ''dead''; then jacksync.requeue() or jacksync.discard().'
+	FROM jacksync.sync_error x WHERE x.state = 'dead' GROUP BY x.entity, x.server
+	UNION ALL
+	SELECT 'retries', 'warning', concat_ws(' from ', x.entity, x.server), format('%s records failed and are tried again.', count(*)),
+		'SELECT external_id, error, next_attempt_at FROM jacksync.sync_error WHERE state = ''retry'';'
+	FROM jacksync.sync_error x WHERE x.state = 'retry' GROUP BY x.entity, x.server
+	UNION ALL
+	SELECT 'locked rows', 'warning', x.entity, format('%s records wait for rows that somebody holds for %s%s.', count(*),
+			jacksync.age_text(clock_timestamp() - min(x.first_seen_at)),
+			coalesce('; sessions with a lock on the table: ' || (
+				SELECT string_agg(DISTINCT l.pid::text, ', ') FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+				WHERE l.relation = (SELECT e.local_table FROM jacksync.entity e WHERE e.entity = x.entity)
+					AND l.granted AND l.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+					AND a.xact_start < clock_timestamp() - interval '1 min'), '')),
+		'SELECT pid, state, xact_start, query FROM pg_stat_activity WHERE pid IN (...); a session that is idle in transaction blocks them.'
+	FROM jacksync.sync_error x WHERE x.state = 'waiting' AND x.first_seen_at < clock_timestamp() - interval '5 min' GROUP BY x.entity
+	UNION ALL
+	SELECT 'conflicts', 'warning', m.entity, format('%s conflicts wait for a person, the oldest for %s.', count(*),
+			jacksync.age_text(clock_timestamp() - min(m.detected_at))), 'SELECT * FROM jacksync.open_conflict;'
+	FROM jacksync.manual_conflict m WHERE m.status = 'pending' GROUP BY m.entity
+	UNION ALL
+	SELECT 'held deletes', 'error', concat_ws(' from ', d.entity, d.server), format('%s deletes of the PMS are held.', count(*)),
+		format('SELECT jacksync.release_deletes(%L, %L), or jacksync.reject_deletes(%L, %L).', d.entity, d.server, d.entity, d.server)
+	FROM jacksync.held_delete d WHERE d.state = 'held' GROUP BY d.entity, d.server
+	UNION ALL
+	SELECT 'alerts', 'warning', d.channel, format('%s messages could not be delivered: %s', count(*), max(d.last_error)),
+		format('Mend it, then SELECT jacksync.test_channel(%L).', d.channel)
+	FROM jacksync.alert_delivery d WHERE d.state = 'dead' GROUP BY d.channel
+	UNION ALL
+	SELECT 'alerts', 'warning', 'channels', 'No alert channel is enabled: nobody is told.',
+		'INSERT INTO jacksync.alert_channel ...; SELECT jacksync.test_channel(...).'
+	WHERE NOT EXISTS (SELECT FROM jacksync.alert_channel c WHERE c.enabled AND c.type <> 'dashboard')
+$$;
+COMMENT ON FUNCTION jacksync.diagnose_records() IS 'diagnose(): records, conflicts, alerts (internal)';
+
+CREATE FUNCTION jacksync.diagnose_server()
+RETURNS SETOF jacksync.finding
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'setting', f.status, f.name, f.message, f.hint
+	FROM (VALUES
+		('error', 'fsync', 'off', 'fsync is off: a crash of the machine may lose what was recorded.', 'ALTER SYSTEM SET fsync = on;'),
+		('error', 'full_page_writes', 'off', 'full_page_writes is off: a crash of the machine may spoil data.', 'ALTER SYSTEM SET full_page_writes = on;'),
+		('warning', 'synchronous_commit', 'off', 'synchronous_commit is off: a crash may lose the last local edits (pushes are not concerned).',
+			'Set it to on for the database.')) AS f (status, name, bad, message, hint)
+	WHERE current_setting(f.name) = f.bad
+	UNION ALL
+	SELECT 'setting', 'warning', 'max_worker_processes', format('%s of %s worker processes are in use.', n, current_setting('max_worker_processes')),
+		'Raise max_worker_processes: the launcher and each database need one.'
+	FROM (SELECT count(*) FROM pg_stat_activity a WHERE a.backend_type NOT IN ('client backend', 'autovacuum launcher', 'autovacuum worker',
+			'background writer', 'checkpointer', 'startup', 'walreceiver', 'walsender', 'walwriter', 'archiver', 'logger', 'io worker', 'walsummarizer')) AS w (n)
+	WHERE n >= current_setting('max_worker_processes')::integer
+	UNION ALL
+	SELECT 'prepared', 'warning', 'transactions', format('%s prepared transactions hold locks, the oldest for %s.', count(*),
+			jacksync.age_text(clock_timestamp() - min(p.prepared))), 'SELECT * FROM pg_prepared_xacts; COMMIT PREPARED or ROLLBACK PREPARED.'
+	FROM pg_prepared_xacts p WHERE p.database = current_database() HAVING min(p.prepared) < clock_timestamp() - interval '5 min'
+$$;
+COMMENT ON FUNCTION jacksync.diagnose_server() IS 'diagnose(): settings of the server (internal)';
+
+CREATE FUNCTION jacksync.diagnose()
+RETURNS SETOF jacksync.finding
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, jacksync, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	WITH found AS (
+		SELECT * FROM jacksync.diagnose_worker() UNION ALL SELECT * FROM jacksync.diagnose_tables()
+		UNION ALL SELECT * FROM jacksync.diagnose_streams() UNION ALL SELECT * FROM jacksync.diagnose_records()
+		UNION ALL SELECT * FROM jacksync.diagnose_server())
+	SELECT f.* FROM (
+		SELECT * FROM found
+		UNION ALL
+		SELECT k.name, 'ok', NULL, k.words, NULL
+		FROM (VALUES ('worker', 'The worker runs.'), ('version', 'Extension and library agree.'), ('table', 'All bound tables are there.'),
+			('trigger', 'All local changes are seen.'), ('stream', 'Every entity has a stream.'), ('failures', 'No run failed.'),
+			('freshness', 'All data is fresh.'), ('dead letters', 'No record was given up.'), ('conflicts', 'No conflict waits.'),
+			('setting', 'The settings of the server are safe.')) AS k (name, words)
+		WHERE NOT EXISTS (SELECT FROM found x WHERE x.check_name = k.name)
+			AND NOT (k.name = 'worker' AND pg_is_in_recovery())) AS f
+	ORDER BY array_position('{error,warning,ok}', f.status), f.check_name, f.subject;
+END
+$$;
+COMMENT ON FUNCTION jacksync.diagnose() IS
+'what is wrong, worst first, each with what to do about it';
+
+CREATE VIEW jacksync.stat AS
+SELECT s.entity, s.server, count(r.run_id) AS runs, count(*) FILTER (WHERE NOT r.success) AS failed_runs,
+	coalesce(sum(r.records_processed), 0) AS records_processed, coalesce(sum(r.created), 0) AS created,
+	coalesce(sum(r.updated), 0) AS updated, coalesce(sum(r.unchanged), 0) AS unchanged,
+	coalesce(sum(r.pushed), 0) AS pushed, coalesce(sum(r.conflicts), 0) AS conflicts, coalesce(sum(r.errors), 0) AS errors,
+	avg(r.completed - r.started) FILTER (WHERE r.started > pg_catalog.now() - interval '24 hours') AS average_duration,
+	max(r.completed - r.started) FILTER (WHERE r.started > pg_catalog.now() - interval '24 hours') AS longest_duration,
+	(SELECT count(*) FROM jacksync.sync_error x WHERE x.entity = s.entity AND x.server = s.server AND x.state = 'dead') AS dead_letters
+FROM jacksync.stream s LEFT JOIN jacksync.sync_run r ON r.entity = s.entity AND r.server = s.server
+GROUP BY s.entity, s.server;
+COMMENT ON VIEW jacksync.stat IS 'counters per entity and server, of the runs that are kept (jacksync.sync_run)';

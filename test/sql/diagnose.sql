@@ -1,0 +1,53 @@
+-- diagnose(): every finding comes, says what to do, and goes
+SET client_min_messages = warning;
+CREATE VIEW d AS SELECT check_name, status, subject, regexp_replace(message, '\d+ (second|minute)s?', 'N', 'g') AS message, hint FROM jacksync.diagnose()
+	WHERE check_name NOT IN ('worker', 'setting') AND NOT (check_name = 'alerts' AND subject = 'channels');
+SELECT check_name, status, message, hint ~ 'start_worker|ALTER SYSTEM|log' AS hint FROM jacksync.diagnose() WHERE check_name = 'worker';
+SELECT * FROM d;
+CREATE TABLE dia (id int PRIMARY KEY, external_id text, name text);
+INSERT INTO jacksync.entity (entity, local_table) VALUES ('dia', 'dia');
+SELECT * FROM d WHERE status <> 'ok';
+CREATE SERVER clinic FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'https://clinic.example', auth 'bearer');
+INSERT INTO jacksync.authority (entity, field, strategy) VALUES ('dia', 'name', 'merge');
+INSERT INTO jacksync.stream (entity, server, request) VALUES ('dia', 'clinic', '{"path": "/"}');
+SELECT * FROM d WHERE status <> 'ok';
+CREATE USER MAPPING FOR PUBLIC SERVER clinic OPTIONS (token 'x');
+UPDATE jacksync.authority SET push = false;
+UPDATE jacksync.stream_state SET last_sync_at = now();
+SELECT * FROM d WHERE status <> 'ok';
+ALTER TABLE dia DISABLE TRIGGER zz_jacksync_capture;
+ALTER TABLE dia ENABLE REPLICA TRIGGER zz_jacksync_truncate;
+ALTER TABLE dia RENAME name TO guest;
+UPDATE jacksync.stream_state SET failure_count = 5, last_error = 'HTTP 503', skew = '-2 min';
+INSERT INTO jacksync.sync_error (entity, server, external_id, sqlstate, error, state, first_seen_at) VALUES
+	('dia', 'clinic', '1', '22P02', 'x', 'dead', now()), ('dia', 'clinic', '2', '22P02', 'x', 'retry', now()),
+	('dia', 'clinic', '3', '55P03', 'x', 'waiting', now() - interval '10 min');
+INSERT INTO jacksync.manual_conflict (record_id, entity, server, external_id, field, detected_at) VALUES (-1, 'dia', 'clinic', '1', 'name', now());
+INSERT INTO jacksync.pending_delete (stream_id, external_id, payload, tick, state) SELECT stream_id, '1', '{}', 0, 'held' FROM jacksync.stream;
+INSERT INTO jacksync.intent (record_id, stream_id, operation, changes, claimed_at) SELECT -1, stream_id, 'update', '{}', now() - interval '1 h' FROM jacksync.stream;
+INSERT INTO jacksync.change SELECT 0, now() - interval '20 min', entity_id, 'u', true, '1' FROM jacksync.entity;
+SELECT * FROM d WHERE status <> 'ok';
+SELECT jacksync.pause('dia');
+SELECT * FROM d WHERE check_name = 'paused';
+DROP TABLE dia;
+SELECT * FROM d WHERE check_name = 'table';
+DELETE FROM jacksync.intent;
+DELETE FROM jacksync.pending_delete;
+DELETE FROM jacksync.manual_conflict;
+DELETE FROM jacksync.sync_error;
+INSERT INTO jacksync.sync_run (entity, server, success, records_processed, created) VALUES ('dia', 'clinic', true, 5, 2), ('dia', 'clinic', false, 1, 0);
+SELECT entity, server, runs, failed_runs, records_processed, created FROM jacksync.stat;
+DELETE FROM jacksync.sync_run;
+DELETE FROM jacksync.entity;
+DELETE FROM jacksync.authority;
+SELECT * FROM d WHERE status <> 'ok';
+-- readers may ask, and see no secrets
+CREATE ROLE regress_jacksync_asker;
+SELECT jacksync.grant_access('regress_jacksync_asker', 'reader');
+SET ROLE regress_jacksync_asker;
+SELECT count(*) > 5 AS answers FROM jacksync.diagnose();
+RESET ROLE;
+SELECT jacksync.revoke_access('regress_jacksync_asker');
+DROP ROLE regress_jacksync_asker;
+DROP VIEW d;
+DROP SERVER clinic CASCADE;
