@@ -1,5 +1,9 @@
 -- the page: well-formed, complete, and nothing in it but text
 SET client_min_messages = warning;
+DELETE FROM jacksync.sync_error;
+DELETE FROM jacksync.manual_conflict;
+DELETE FROM jacksync.alert;
+DELETE FROM jacksync.sync_run;
 SELECT p LIKE '<!DOCTYPE html>%' AS html, xmlparse(document p) IS NOT NULL AS well_formed,
 	p ~ 'Nothing is synchronised yet' AND p ~ 'No open conflicts' AND p ~ 'No alerts' AND p ~ 'No dead letters'
 		AND p ~ 'No record is late' AND p ~ 'The worker does not run' AS says_so

@@ -1,6 +1,10 @@
 -- diagnose(): every finding comes, says what to do, and goes
 SET client_min_messages = warning;
-CREATE VIEW d AS SELECT check_name, status, subject, regexp_replace(message, '\d+ (second|minute)s?', 'N', 'g') AS message, hint FROM jacksync.diagnose()
+DELETE FROM jacksync.sync_error;
+DELETE FROM jacksync.manual_conflict;
+DELETE FROM jacksync.alert;
+DELETE FROM jacksync.sync_run;
+CREATE VIEW d AS SELECT check_name, status, subject, regexp_replace(message, '\d+ (second|minute)s?|OID \d+', 'N', 'g') AS message, hint FROM jacksync.diagnose()
 	WHERE check_name NOT IN ('worker', 'setting') AND NOT (check_name = 'alerts' AND subject = 'channels');
 SELECT check_name, status, message, hint ~ 'start_worker|ALTER SYSTEM|log' AS hint FROM jacksync.diagnose() WHERE check_name = 'worker';
 SELECT * FROM d;
