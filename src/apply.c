@@ -454,6 +454,11 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 		return first_sight(apply, record, applied);
 
 	applied->link = link;
+	if (link->state == JS_FORGOTTEN)
+	{
+		apply->counts.unchanged++;
+		return true;
+	}
 	if (link->hash_known && link->hash == (int64) record->hash &&
 		!link->dirty && !link->failed && version == NULL &&
 		!apply->previewing)

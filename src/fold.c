@@ -235,7 +235,7 @@ follow_row(JsEntity *entity, JsRow *row, RowChanges *changes)
 {
 	static JsStatement statement = {
 		"SELECT record_id FROM jacksync.link WHERE entity_id = $1"
-		" AND external_id = $2 AND state <> 't' ORDER BY record_id",
+		" AND external_id = $2 AND state NOT IN ('t', 'f') ORDER BY record_id",
 		{INT4OID, TEXTOID}
 	};
 	JsArgs		args = {0};

@@ -17,6 +17,7 @@
 #define JS_NEW_HERE		'n'		/* not yet at the PMS */
 #define JS_DELETED_HERE 'd'
 #define JS_TOMBSTONE	't'		/* gone on both sides, or at the PMS */
+#define JS_FORGOTTEN	'f'		/* by forget(): nothing of it is kept */
 
 typedef struct JsLink
 {

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "fmgr.h"
 #include "utils/guc.h"
 
@@ -21,6 +23,8 @@ JS_MODULE_MAGIC("jacksync", JACKSYNC_VERSION);
 PGDLLEXPORT void _PG_init(void);
 
 static char *override_reason;
+static int	audit_retention;
+static int	run_retention;
 
 /* Called once in every process that loads the library. */
 void
@@ -34,6 +38,22 @@ _PG_init(void)
 							   PGC_USERSET,
 							   0,
 							   NULL, NULL, NULL);
+	DefineCustomIntVariable("jacksync.audit_retention",
+							"How long entries of the audit log are kept.",
+							"0: for ever.  The worker deletes older ones in small batches.",
+							&audit_retention,
+							365 * 24 * 60, 0, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("jacksync.run_retention",
+							"How long runs, errors and alerts that are over are kept.",
+							"0: for ever.  The worker deletes older ones in small batches.",
+							&run_retention,
+							30 * 24 * 60, 0, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MIN,
+							NULL, NULL, NULL);
 	js_config_init();
 	js_wake_init();
 	js_launcher_init();

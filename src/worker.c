@@ -45,18 +45,21 @@ PGDLLEXPORT pg_noreturn void jacksync_worker_main(Datum arg);
 #define MAX_CYCLES		64		/* at once */
 #define NO_EXTENSION_MS 10000	/* look again for CREATE EXTENSION */
 #define HEARTBEAT_MS	15000
+#define PURGE_MS		3600000 /* housekeeping; sooner if there is more */
 #define LONGEST_SLEEP_MS 60000
 
 static List *cycles = NIL;		/* JsCycle */
 static MemoryContext worker_context;
 static bool registered = false;
 static TimestampTz next_heartbeat = 0;
+static TimestampTz next_purge = 0;
 static ErrorData *delivery_error = NULL;
 
 static void prepare_session(Oid database);
 static bool guarded(bool (*work) (void));
 static bool extension_usable(void);
 static bool start_due_cycles(void);
+static bool purge(void);
 static bool heartbeat(void);
 static void run_cycles(void);
 static void deliver(void);
@@ -109,6 +112,7 @@ jacksync_worker_main(Datum arg)
 			continue;
 		}
 		(void) guarded(heartbeat);
+		(void) guarded(purge);
 		(void) guarded(start_due_cycles);
 		run_cycles();
 		deliver();
@@ -281,6 +285,32 @@ heartbeat(void)
 	return true;
 }
 
+/* Delete what is older than is to be kept: a small batch at a time. */
+static bool
+purge(void)
+{
+	static JsStatement statement = {
+		"SELECT jacksync.purge(1000)",
+		{InvalidOid}
+	};
+	JsSecurity	security;
+	int64		deleted;
+
+	if (GetCurrentTimestamp() < next_purge)
+		return true;
+	/* should it fail, not at once again */
+	next_purge = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PURGE_MS);
+	js_txn_begin("deleting what is old");
+	js_internal_begin(&security);
+	js_run(&statement, NULL);
+	deleted = js_get_int8(0, 1);
+	js_internal_end(&security);
+	js_txn_end();
+	if (deleted >= 1000)
+		next_purge = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
+	return true;
+}
+
 /*
  * Start a cycle for every stream that is due, and one that only pushes for
  * every stream with local changes.
@@ -444,7 +474,8 @@ milliseconds_to_sleep(void)
 	};
 	TimestampTz now = GetCurrentTimestamp();
 	JsArgs		args = {0};
-	long		sleep = TimestampDifferenceMilliseconds(now, next_heartbeat);
+	long		sleep = TimestampDifferenceMilliseconds(now,
+													Min(next_heartbeat, next_purge));
 	JsSecurity	security;
 	ListCell   *cell;
 	volatile TimestampTz next = 0;

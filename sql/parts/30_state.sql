@@ -9,7 +9,7 @@ CREATE TABLE jacksync.link
 	external_id		text COLLATE "C",
 	local_id		text COLLATE "C",
 	state			"char" NOT NULL DEFAULT 'l'
-		CHECK (state IN ('l', 'n', 'd', 't')),
+		CHECK (state IN ('l', 'n', 'd', 't', 'f')),
 	dirty			boolean NOT NULL DEFAULT false,
 	waiting			boolean NOT NULL DEFAULT false,
 	conflict		boolean NOT NULL DEFAULT false,
@@ -36,7 +36,7 @@ COMMENT ON COLUMN jacksync.link.entity_id IS 'number of the entity';
 COMMENT ON COLUMN jacksync.link.stream_id IS 'number of the stream; 0: records that apply() got without a server';
 COMMENT ON COLUMN jacksync.link.external_id IS 'id at the PMS; NULL: not created there yet';
 COMMENT ON COLUMN jacksync.link.local_id IS 'primary key of the local row as text (several columns: a JSON array)';
-COMMENT ON COLUMN jacksync.link.state IS 'l linked, n new here and not yet at the PMS, d deleted here, t tombstone';
+COMMENT ON COLUMN jacksync.link.state IS 'l linked, n new here and not yet at the PMS, d deleted here, t tombstone, f forgotten';
 COMMENT ON COLUMN jacksync.link.dirty IS 'local changes may wait to be pushed or undone';
 COMMENT ON COLUMN jacksync.link.waiting IS 'local changes of a pushed field wait, or changes that will be undone';
 COMMENT ON COLUMN jacksync.link.conflict IS 'a conflict is held for a person';

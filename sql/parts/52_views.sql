@@ -23,7 +23,7 @@ SELECT l.record_id, e.entity, s.server, l.local_id, l.external_id,
 	CASE WHEN pg_catalog.has_table_privilege(e.local_table, 'SELECT')
 			AND NOT pg_catalog.row_security_active(e.local_table)
 		THEN l.snapshot END AS snapshot,
-	l.state = 't' AS deleted,
+	l.state IN ('t', 'f') AS deleted,
 	l.intent_id IS NOT NULL AS push_open
 FROM jacksync.link l
 	JOIN jacksync.entity e ON e.entity_id = l.entity_id
