@@ -16,7 +16,7 @@ OBJS = \
 	src/row.o src/record.o src/fold.o src/facts.o src/deletes.o src/apply.o src/push.o \
 	src/walk.o src/deliver.o src/cycle.o src/pull.o src/outbound.o src/run.o \
 	src/resolve.o src/explain.o src/functions.o src/capture.o src/worker.o \
-	src/launcher.o src/module.o
+	src/launcher.o src/dropdb.o src/module.o
 
 SQL_PARTS = $(sort $(wildcard sql/parts/*.sql))
 DATA       = $(wildcard sql/$(EXTENSION)--*--*.sql)

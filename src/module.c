@@ -14,6 +14,7 @@
 
 #include "compat.h"
 #include "config.h"
+#include "dropdb.h"
 #include "jacksync.h"
 #include "wake.h"
 #include "worker.h"
@@ -57,5 +58,6 @@ _PG_init(void)
 	js_config_init();
 	js_wake_init();
 	js_launcher_init();
+	js_dropdb_init();
 	MarkGUCPrefixReserved("jacksync");
 }

@@ -86,6 +86,24 @@ $started = time;
 $sql->('DROP DATABASE other');
 cmp_ok(time - $started, '<', 2, 'DROP DATABASE of another database is not blocked');
 
+# the worker's own database can be renamed and dropped
+$sql->('CREATE DATABASE annex');
+$node->append_conf('postgresql.conf', "jacksync.databases = 'postgres, annex'");
+$node->reload;
+$wait->("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND datname = 'annex'", 'a database is added by a reload');
+$sql->('CREATE ROLE nobody LOGIN');
+my ($nope, $none, $why) = $node->psql('postgres', 'SET ROLE nobody; DROP DATABASE annex');
+like($why, qr/must be owner/, 'who may not drop it');
+is($sql->("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND datname = 'annex'"), 1, 'does not disturb the worker');
+$started = time;
+$sql->('ALTER DATABASE annex RENAME TO annex2');
+$sql->('ALTER DATABASE annex2 RENAME TO annex');
+$wait->("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND datname = 'annex'", 'after ALTER DATABASE RENAME the worker is back');
+$sql->('DROP DATABASE annex');
+cmp_ok(time - $started, '<', 30, 'DROP DATABASE with a worker in it');
+$node->append_conf('postgresql.conf', "jacksync.databases = 'postgres'");
+$node->reload;
+
 # it ends at once, and comes back
 my $pid = $sql->('SELECT pid FROM jacksync.worker_status');
 $started = time;
