@@ -156,6 +156,9 @@ execute(JsStatement *statement, JsArgs *args, long limit, bool read_only)
 Datum
 js_get(uint64 row, int column, bool *isnull)
 {
+	if (SPI_tuptable == NULL || row >= SPI_tuptable->numvals)
+		elog(ERROR, "the statement gave no row %llu",
+			 (unsigned long long) row);
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 						 column, isnull);
 }

@@ -217,9 +217,11 @@ extension_usable(void)
 	{
 		SPI_execute("SELECT extversion FROM pg_catalog.pg_extension"
 					" WHERE extname = 'jacksync'", true, 1);
-		version = js_get_text(0, 1);
-		usable = strcmp(version, JACKSYNC_VERSION) == 0;
-		if (!usable && !complained)
+		/* it may have been dropped since */
+		if (SPI_processed > 0)
+			version = js_get_text(0, 1);
+		usable = version != NULL && strcmp(version, JACKSYNC_VERSION) == 0;
+		if (version != NULL && !usable && !complained)
 			ereport(LOG,
 					(errmsg("jacksync waits: the extension has version %s, the library %s",
 							version, JACKSYNC_VERSION),

@@ -75,9 +75,10 @@ $pms->edit('reservations', 'RES-000005', { rateCode => 'SECOND' });
 $sync->();
 is($here->(5, 'rate_code'), 'SECOND', 'what it did later is later');
 # what cannot be told apart is a tie, and the audit says so
-$pms->edit('reservations', 'RES-000006', { rateCode => 'SAME' });
+$sql->("UPDATE jacksync.stream_state SET skew = '0', skew_error = '5 s'");
 $sql->("UPDATE reservations SET rate_code = 'TIME' WHERE external_id = 'RES-000006'");
-$sync->();
+my $later = $sql->("SELECT to_json(clock_timestamp() + interval '2 s')");
+$sql->("SELECT jacksync.apply('reservations', '[{\"id\": \"RES-000006\", \"rateCode\": \"SAME\", \"updatedAt\": $later}]', 'sample_pms')");
 is($here->(6, 'rate_code'), 'TIME', 'a tie is local');
 is($sql->("SELECT conflict_details ->> 'reason' FROM jacksync.audit_log WHERE external_id = 'RES-000006' AND field = 'rateCode'"),
 	'tie', 'and is called one');
