@@ -31,6 +31,7 @@
 
 static int	int_option(Jsonb *options, const char *name, int otherwise);
 static char *text_option(Jsonb *options, const char *name);
+static uint64 shape_of(JsStream *stream);
 static void configure(JsWalk *walk, JsStream *stream);
 static bool page_from_tree(JsStream *stream, JsPage *page, JsJson *root,
 						   char **problem);
@@ -70,13 +71,35 @@ configure(JsWalk *walk, JsStream *stream)
 		if (strcmp(type, names[i]) == 0)
 			walk->paging = (JsPaging) i;
 	walk->paginator = stream->paginator;
+	walk->shape = shape_of(stream);
 	walk->page_size = int_option(stream->paginator, "page_size", 0);
 	walk->base_page = int_option(stream->paginator, "base_page", 1);
 	walk->max_pages = int_option(stream->paginator, "max_pages",
 								 DEFAULT_MAX_PAGES);
 }
 
-/* The walk that was under way when its stream was last left, or NULL. */
+/* A number that changes with what is asked for, and in which pages. */
+static uint64
+shape_of(JsStream *stream)
+{
+	Jsonb	   *parts[3];
+	uint64		hash = 0;
+
+	parts[0] = stream->request;
+	parts[1] = stream->full_request;
+	parts[2] = stream->paginator;
+	for (int i = 0; i < lengthof(parts); i++)
+		if (parts[i] != NULL)
+			hash = hash_bytes_extended((unsigned char *) VARDATA_ANY(parts[i]),
+									   VARSIZE_ANY_EXHDR(parts[i]), hash);
+	return hash;
+}
+
+/*
+ * The walk that was under way when its stream was last left, or NULL.  One
+ * whose request or paginator was changed meanwhile begins anew: its page
+ * numbers mean something else now.
+ */
 JsWalk *
 js_walk_resume(JsStream *stream)
 {
@@ -85,6 +108,9 @@ js_walk_resume(JsStream *stream)
 	char	   *text;
 
 	if (progress == NULL)
+		return NULL;
+	text = text_option(progress, "shape");
+	if (text == NULL || strtoull(text, NULL, 10) != shape_of(stream))
 		return NULL;
 	walk = js_walk_begin(stream, text_option(progress, "since"), 0);
 	walk->cursor = text_option(progress, "cursor");
@@ -109,6 +135,8 @@ js_walk_progress(JsWalk *walk)
 		js_object_put(&state, "since", js_jsonb_string(walk->since));
 	if (walk->cursor != NULL)
 		js_object_put(&state, "cursor", js_jsonb_string(walk->cursor));
+	js_object_put(&state, "shape",
+				  js_jsonb_string(psprintf(UINT64_FORMAT, walk->shape)));
 	js_object_put(&state, "pages",
 				  js_jsonb_string(psprintf("%d", walk->pages)));
 	js_object_put(&state, "records",

@@ -33,6 +33,7 @@ typedef struct JsWalk
 	/* where it is */
 	char	   *since;			/* as written into the request; NULL: none */
 	TimestampTz started;		/* of the walk, our clock */
+	uint64		shape;			/* of request and paginator */
 	int			pages;			/* that were read */
 	int64		records;
 	char	   *cursor;			/* or next URL; NULL: first page */

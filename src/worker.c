@@ -42,7 +42,7 @@
 
 PGDLLEXPORT pg_noreturn void jacksync_worker_main(Datum arg);
 
-#define MAX_CYCLES		64		/* at once */
+#define MAX_CYCLES		1024	/* at once: one that hangs must not delay another */
 #define NO_EXTENSION_MS 10000	/* look again for CREATE EXTENSION */
 #define HEARTBEAT_MS	15000
 #define PURGE_MS		3600000 /* housekeeping; sooner if there is more */

@@ -178,6 +178,12 @@ AS $$
 		format('Mend it, then SELECT jacksync.test_channel(%L).', d.channel)
 	FROM jacksync.alert_delivery d WHERE d.state = 'dead' GROUP BY d.channel
 	UNION ALL
+	SELECT 'alerts', 'warning', d.channel, format('%s messages wait to be delivered, the oldest for %s%s.', count(*),
+			jacksync.age_text(clock_timestamp() - min(a.raised_at)), coalesce(': ' || max(d.last_error), '')),
+		'The worker delivers them; SELECT * FROM jacksync.alert_delivery WHERE state = ''pending''.'
+	FROM jacksync.alert_delivery d JOIN jacksync.alert a USING (alert_id) JOIN jacksync.alert_channel c USING (channel)
+	WHERE d.state = 'pending' AND c.enabled AND a.raised_at < clock_timestamp() - interval '10 min' GROUP BY d.channel
+	UNION ALL
 	SELECT 'alerts', 'warning', 'channels', 'No alert channel is enabled: nobody is told.',
 		'INSERT INTO jacksync.alert_channel ...; SELECT jacksync.test_channel(...).'
 	WHERE NOT EXISTS (SELECT FROM jacksync.alert_channel c WHERE c.enabled AND c.type <> 'dashboard')

@@ -238,7 +238,8 @@ class Handler(BaseHTTPRequestHandler):
             for fault in self.store.faults:
                 match = fault.get('match', {})
                 if match.get('method', self.command) != self.command or \
-                        not re.search(match.get('path', '^/v1/'), path) or fault.get('count') == 0:
+                        not re.search(match.get('path', '^/v1/'), path) or \
+                        not re.search(match.get('query', ''), self.path.partition('?')[2]) or fault.get('count') == 0:
                     continue
                 if fault.get('count'):
                     fault['count'] -= 1
