@@ -62,6 +62,7 @@ typedef struct Database
 	TimestampTz next_start;
 	int			backoff_ms;
 	bool		wanted;
+	bool		complained;		/* that it does not exist */
 	struct Database *next;
 } Database;
 
@@ -258,6 +259,7 @@ look_up_oids(Oid only)
 				strcmp(NameStr(form->datname), database->name) == 0)
 			{
 				database->oid = form->oid;
+				database->complained = false;
 				strlcpy(database->name, NameStr(form->datname), NAMEDATALEN);
 			}
 		}
@@ -295,7 +297,15 @@ start_workers(void)
 		if (database->handle == NULL && database->wanted)
 		{
 			if (!OidIsValid(database->oid))
+			{
+				if (!database->complained)
+					ereport(LOG,
+							(errmsg("jacksync waits for database \"%s\", which does not exist or allows no connections",
+									database->name),
+							 errhint("Create it, or take it off jacksync.databases.")));
+				database->complained = true;
 				wait = LOOK_AGAIN_MS;
+			}
 			else if (database->next_start > now)
 				wait = (database->next_start - now) / 1000 + 1;
 			else if (!start_worker(database))

@@ -37,6 +37,10 @@ AS $$
 		'SELECT * FROM jacksync.worker_status shows what it does; a trigger of yours may hang in it.'
 	FROM w WHERE clock_timestamp() - w.alive > interval '2 min' AND NOT pg_is_in_recovery()
 	UNION ALL
+	SELECT 'databases', 'warning', 'jacksync.databases', format('Database "%s" does not exist.', d.name), 'Create it, or take it off the list.'
+	FROM regexp_split_to_table(nullif(current_setting('jacksync.databases', true), ''), '[ ,"]+') AS d (name)
+	WHERE d.name <> '' AND NOT EXISTS (SELECT FROM pg_database x WHERE x.datname = d.name OR x.datname = lower(d.name))
+	UNION ALL
 	SELECT 'version', 'error', 'extension', format('The extension has version %s, the library %s.', e.extversion, jacksync.library_version()),
 		'ALTER EXTENSION jacksync UPDATE, or restart the server to load the new library.'
 	FROM pg_extension e WHERE e.extname = 'jacksync' AND e.extversion <> jacksync.library_version()
