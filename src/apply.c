@@ -36,6 +36,7 @@
 #include "jacksync.h"
 #include "secure.h"
 #include "statement.h"
+#include "txn.h"
 
 static void learn_fields(JsApply *apply, List *records);
 static bool attempt(JsApply *apply, Jsonb *raw, const char *version,
@@ -217,8 +218,10 @@ js_apply_page(JsApply *apply, List *records)
 bool
 js_must_rethrow(int sqlstate, bool serialization)
 {
-	if (sqlstate == ERRCODE_QUERY_CANCELED ||
-		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_OPERATOR_INTERVENTION ||
+	/* in the worker it is the watchdog's word about a hanging trigger */
+	if ((sqlstate == ERRCODE_QUERY_CANCELED && !AmBackgroundWorkerProcess()) ||
+		(ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_OPERATOR_INTERVENTION &&
+		 sqlstate != ERRCODE_QUERY_CANCELED) ||
 		sqlstate == ERRCODE_JS_CONFIG)
 		return true;
 	return serialization &&
@@ -302,6 +305,7 @@ attempt_once(JsApply *apply, Jsonb *raw, const char *version, int64 record_id,
 	volatile bool success = false;
 
 	memset(applied, 0, sizeof(JsApplied));
+	js_watchdog(true);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(mcxt);
 	PG_TRY();

@@ -43,6 +43,10 @@
 #define js_wait_event_new(name) PG_WAIT_EXTENSION
 #endif
 
+#if PG_VERSION_NUM < 170000
+#define AmBackgroundWorkerProcess() (IsBackgroundWorker)
+#endif
+
 /* A wait event set that lives until it is freed. */
 #if PG_VERSION_NUM >= 170000
 #define js_create_wait_event_set(n) CreateWaitEventSet((ResourceOwner) NULL, n)

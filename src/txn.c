@@ -12,13 +12,18 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "access/xact.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/bgworker.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 
 #include "compat.h"
 #include "txn.h"
@@ -28,6 +33,36 @@ static bool active = false;
 static MemoryContext caller_context;
 static MemoryContext outer_context;
 static ResourceOwner outer_owner;
+static int	statement_timeout;
+
+/* Settings of this file. */
+void
+js_txn_define_settings(void)
+{
+	DefineCustomIntVariable("jacksync.statement_timeout",
+							"How long the worker waits for triggers of a table that it writes.",
+							"0: for ever.",
+							&statement_timeout,
+							30000, 0, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+}
+
+/*
+ * A statement of the worker that hangs in somebody's trigger is cancelled:
+ * statement_timeout itself does nothing in a background worker.  On starts
+ * the time anew.  Sessions have their own.
+ */
+void
+js_watchdog(bool on)
+{
+	if (!AmBackgroundWorkerProcess())
+		return;
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	if (on && statement_timeout > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, statement_timeout);
+}
 
 /* Are we in a procedure of a session (else: in the worker)? */
 void
@@ -60,6 +95,7 @@ js_txn_begin(const char *activity)
 		debug_query_string = activity;
 		pgstat_report_activity(STATE_RUNNING, activity);
 	}
+	js_watchdog(true);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	outer_context = CurrentMemoryContext;
 	outer_owner = CurrentResourceOwner;
@@ -73,6 +109,7 @@ void
 js_txn_end(void)
 {
 	Assert(active);
+	js_watchdog(false);
 	ReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(outer_context);
 	CurrentResourceOwner = outer_owner;
@@ -102,6 +139,7 @@ js_txn_abort(void)
 
 	if (!active)
 		return;
+	js_watchdog(false);
 	active = false;
 	if (in_session)
 	{

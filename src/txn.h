@@ -17,5 +17,7 @@ extern void js_txn_begin(const char *activity);
 extern void js_txn_end(void);
 extern void js_txn_abort(void);
 extern bool js_txn_active(void);
+extern void js_txn_define_settings(void);
+extern void js_watchdog(bool on);
 
 #endif							/* JS_TXN_H */

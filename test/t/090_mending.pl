@@ -74,6 +74,20 @@ $sql->("CREATE TABLE guests (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 $wait->('SELECT count(*) = 10 FROM guests', 'a new table: all records come back');
 $wait->($well, 'and all is well');
 
+# a trigger that hangs: the worker waits for it so long, and no longer
+$sql->("ALTER SYSTEM SET jacksync.statement_timeout = '1s'");
+$node->reload;
+$sql->("CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN
+	IF NEW.external_id = 'GST-000004' THEN PERFORM pg_sleep(1000); END IF; RETURN NEW; END \$\$;
+	CREATE TRIGGER hang BEFORE UPDATE ON guests FOR EACH ROW EXECUTE FUNCTION hang()");
+$pms->edit('guests', $_, { name => 'Hangs' }) for 'GST-000004', 'GST-000005';
+$wait->("SELECT count(*) = 1 FROM jacksync.sync_error WHERE external_id = 'GST-000004' AND error ~ 'timeout'", 'a trigger that hangs: the record fails');
+$wait->("SELECT name = 'Hangs' FROM guests WHERE external_id = 'GST-000005'", 'the others arrive');
+$wait->("SELECT last_sync > now() - interval '4 s' FROM jacksync.status WHERE entity = 'reservations'", 'the worker goes on');
+$sql->('DROP TRIGGER hang ON guests');
+$sql->("SELECT jacksync.sync_now()");
+$wait->("SELECT name = 'Hangs' FROM guests WHERE external_id = 'GST-000004'", 'without the trigger it arrives');
+
 # settings that make no sense
 my ($status, $out, $err) = $node->psql('postgres', "ALTER SYSTEM SET jacksync.databases = 'a b,,'");
 like($err, qr/invalid value for parameter "jacksync.databases"/, 'a bad list is refused');
