@@ -141,6 +141,15 @@ SELECT tableoid::regclass, * FROM parts;
 SELECT field, local_value, pms_value, reason FROM jacksync.open_conflict WHERE entity = 'parts';
 SELECT applied('parts', '[{"id": "P2", "note": "day is missing"}]');
 
+-- guards of partitions: OLD and NEW are rows of the partition
+INSERT INTO jacksync.stale_policy VALUES ('parts', '1 min', '1 min', '{x}');
+INSERT INTO jacksync.operation_guard VALUES ('parts', 'x', '{n}', 'NEW.n > 5 AND OLD.n IS NOT NULL');
+UPDATE parts SET n = 3;
+UPDATE parts SET n = 7;
+SELECT n FROM parts;
+DELETE FROM jacksync.operation_guard;
+DELETE FROM jacksync.stale_policy;
+
 -- foreign keys, deferred ones too; users' own triggers
 CREATE TABLE guest (id serial PRIMARY KEY, external_id text UNIQUE, name text);
 CREATE TABLE visit (id serial PRIMARY KEY, external_id text, guest_ref text REFERENCES guest (external_id) DEFERRABLE INITIALLY DEFERRED, note text, seen integer DEFAULT 0);
