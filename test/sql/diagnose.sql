@@ -45,6 +45,13 @@ DELETE FROM jacksync.sync_run;
 DELETE FROM jacksync.entity;
 DELETE FROM jacksync.authority;
 SELECT * FROM d WHERE status <> 'ok';
+-- help(): from nothing to a table in sync
+SELECT step, done, what FROM jacksync.help();
+CREATE TABLE helped (id int PRIMARY KEY, external_id text);
+INSERT INTO jacksync.entity (entity, local_table) VALUES ('helped', 'helped');
+SELECT step, done, sql FROM jacksync.help() WHERE step IN (1, 2, 3, 5);
+DELETE FROM jacksync.entity;
+DROP TABLE helped;
 -- readers may ask, and see no secrets
 CREATE ROLE regress_jacksync_asker;
 SELECT jacksync.grant_access('regress_jacksync_asker', 'reader');
