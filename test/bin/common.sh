@@ -41,9 +41,16 @@ copy_source() {
 	return 0
 }
 
-# build: builds and stages; extra arguments go to make
+# build: builds and stages; extra arguments go to make.  JACKSYNC_CCACHE=DIR
+# (writable by the ordinary user) lets ccache remember what was compiled.
 build() {
-	$run make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" "DESTDIR=$place/stage" "$@" all install
+	local cache=
+	if [ -n "${JACKSYNC_CCACHE:-}" ] && command -v ccache >/dev/null; then
+		cache="env CCACHE_DIR=$JACKSYNC_CCACHE CCACHE_BASEDIR=$place CCACHE_NOHASHDIR=1 CCACHE_UMASK=000"
+		set -- "$@" "CC=ccache gcc"
+	fi
+	$run $cache make -s -j"$(nproc)" -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" "$@" all
+	$run make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" "DESTDIR=$place/stage" "$@" install
 	if [ "$version" -ge 18 ]; then
 		printf "extension_control_path = '%s%s:\$system'\ndynamic_library_path = '%s%s:\$libdir'\n" \
 			"$place/stage" "$("$PG_CONFIG" --sharedir)" \
