@@ -2,6 +2,7 @@
 #
 #   make demo     see it work: needs nothing, leaves nothing behind
 #   make check    run every test
+#   make crash    every crash point with every action
 #   make          build; make install installs into PG_CONFIG's server
 
 EXTENSION  = jacksync
@@ -10,7 +11,7 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).
 MODULE_big = $(EXTENSION)
 OBJS = \
 	src/json.o src/jsonvalue.o src/jspath.o src/merge.o src/plan.o src/httpdate.o src/mail.o \
-	src/secure.o src/statement.o src/txn.o src/wake.o src/value.o \
+	src/faultpoint.o src/secure.o src/statement.o src/txn.o src/wake.o src/value.o \
 	src/http.o src/server.o src/limiter.o src/template.o src/stream.o \
 	src/config.o src/auth.o src/installation.o src/link.o src/journal.o \
 	src/row.o src/record.o src/fold.o src/facts.o src/deletes.o src/apply.o src/push.o \
@@ -30,11 +31,12 @@ TAP_TESTS      = 1
 PROVE_TESTS   ?= test/t/*.pl
 
 # Without the development files only the targets that fetch them can run.
-ifneq ($(filter demo check deps bench help dist,$(MAKECMDGOALS)),)
+ifneq ($(filter demo check crash soak deps bench help dist,$(MAKECMDGOALS)),)
 
-.PHONY: demo check deps
+.PHONY: demo check deps crash
 demo: ; @test/bin/demo.sh
 check: ; @test/bin/check.sh
+crash: ; @CRASH=full PROVE_TESTS=test/crash/*.pl test/bin/check.sh
 deps: ; @test/bin/deps.sh
 
 else

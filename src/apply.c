@@ -32,6 +32,7 @@
 #include "compat.h"
 #include "deletes.h"
 #include "facts.h"
+#include "faultpoint.h"
 #include "fold.h"
 #include "jacksync.h"
 #include "secure.h"
@@ -102,6 +103,7 @@ js_apply_begin(JsApply *apply, const char *entity, JsStream *stream,
 		apply->pending_deletes = js_deletes_any(stream->stream_id);
 	if (js_fold(apply->entity, js_apply_stream_id(apply)) > 0)
 		apply->entity = js_entity_by_name(entity, false);
+	JS_FAULT("cp03");
 }
 
 /* The end of it. */
@@ -514,6 +516,7 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 
 	link->state = JS_LINKED;
 	js_facts_apply(apply, record, applied);
+	JS_FAULT("cp05");
 	if (link->failed || apply->open_errors)
 	{
 		subject = js_apply_subject(apply, link);

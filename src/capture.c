@@ -36,6 +36,7 @@
 
 #include "compat.h"
 #include "config.h"
+#include "faultpoint.h"
 #include "jacksync.h"
 #include "row.h"
 #include "secure.h"
@@ -125,6 +126,7 @@ jacksync_capture(PG_FUNCTION_ARGS)
 
 	log_change(entity, op, op != 'u' || bms_overlap(changed, entity->waiting),
 			   key, old_key, changed);
+	JS_FAULT("cp01");
 	js_wake_at_commit();
 	return PointerGetDatum(NULL);
 }

@@ -29,6 +29,7 @@
 #include "auth.h"
 #include "compat.h"
 #include "deliver.h"
+#include "faultpoint.h"
 #include "http.h"
 #include "jacksync.h"
 #include "mail.h"
@@ -388,6 +389,7 @@ outcome(Message *message)
 	char	   *error = NULL;
 	bool		permanent = false;
 
+	JS_FAULT("cp14");
 	if (response->failure != JS_HTTP_OK)
 	{
 		error = response->error;

@@ -16,6 +16,7 @@
 #include "apply.h"
 #include "compat.h"
 #include "cycle.h"
+#include "faultpoint.h"
 #include "jacksync.h"
 #include "secure.h"
 #include "txn.h"
@@ -287,6 +288,7 @@ send_intent(JsCycle *cycle)
 	MemoryContext old;
 	char	   *header;
 
+	JS_FAULT("cp08");
 	js_txn_begin("making a request");
 	js_vars_set_json(vars, "record.id", js_jsonb_string(intent->external_id));
 	js_vars_set_json(vars, "changes", body_for(cycle, operation));
@@ -339,6 +341,7 @@ intent_answered(JsCycle *cycle, JsHttpResponse *response)
 	bool		stop = false;
 	bool		odd = false;
 
+	JS_FAULT("cp10");
 	with_apply(cycle, &apply, "recording the outcome of a push");
 	if (problem == NULL)
 	{
@@ -373,6 +376,7 @@ intent_answered(JsCycle *cycle, JsHttpResponse *response)
 	else
 		js_push_rejected(&apply, intent, response->status, problem);
 	end_apply(cycle, &apply);
+	JS_FAULT("cp12");
 
 	if (odd)
 	{

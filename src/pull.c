@@ -26,6 +26,7 @@
 #include "compat.h"
 #include "cycle.h"
 #include "deletes.h"
+#include "faultpoint.h"
 #include "jacksync.h"
 #include "secure.h"
 #include "statement.h"
@@ -194,6 +195,7 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 		js_cycle_fail(cycle, problem);
 		return;
 	}
+	JS_FAULT("cp02");
 	for (int from = 0; from == 0 || from < list_length(page->records);
 		 from += CHUNK)
 		apply_chunk(cycle, page, from, tick,
@@ -243,6 +245,7 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last)
 	}
 	js_apply_end(&apply);
 	js_txn_end();
+	JS_FAULT("cp06");
 }
 
 /* Note the newest time of the page's records: the watermark to be. */
@@ -330,6 +333,7 @@ complete(JsCycle *cycle)
 	if (went_back(cycle))
 		return;
 	settle_deletes(cycle);
+	JS_FAULT("cp04");
 	js_txn_begin("completing a walk");
 	js_internal_begin(&security);
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
@@ -339,6 +343,7 @@ complete(JsCycle *cycle)
 		js_arg_time(&args, Min(walk->max_seen, limit), walk->max_known);
 	js_arg_time(&args, walk->started, true);
 	js_run(&statement, &args);
+	JS_FAULT("cp15");
 	js_internal_end(&security);
 	js_txn_end();
 	cycle->pull_complete = true;

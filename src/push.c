@@ -19,6 +19,7 @@
 
 #include "compat.h"
 #include "facts.h"
+#include "faultpoint.h"
 #include "jacksync.h"
 #include "push.h"
 #include "statement.h"
@@ -116,6 +117,7 @@ js_push_claim(JsApply *apply, int64 record_id)
 	intent = read_intent(0);
 	link->intent_id = intent->intent_id;
 	js_link_update(link);
+	JS_FAULT("cp07");
 	return intent;
 }
 
@@ -363,6 +365,7 @@ close_intent(JsIntent *intent, const char *state, int status,
 		js_arg_null(&args);
 	js_arg_text(&args, message);
 	js_run(&statement, &args);
+	JS_FAULT("cp11");
 }
 
 /* Lock the link of an intent, and free it of it. */

@@ -11,6 +11,7 @@ set -euo pipefail
 passed=0
 failed=0
 only=${TESTS:+regress}${PROVE_TESTS:+tap}
+case ${PROVE_TESTS:-} in test/crash/*) only=crash ;; esac
 
 section() { printf '\n== %s\n' "$*"; }
 count() { passed=$((passed + $1)); failed=$((failed + $2)); }
@@ -61,7 +62,7 @@ run_suite() {
 		"$(grep -cE '^(not ok [0-9]|test .* FAILED)' "$log" || true)"
 }
 
-if [ "$only" != tap ]; then
+if [ -z "$only" ] || [ "$only" = regress ]; then
 	run_suite regress ISOLATION= TAP_TESTS= ${TESTS:+REGRESS="$TESTS"} \
 		REGRESS_OPTS="--inputdir=test --load-extension=jacksync --encoding=UTF8 --temp-instance=$place/inst_regress --temp-config=$place/extra.conf"
 fi
@@ -69,17 +70,31 @@ if [ -z "$only" ]; then
 	run_suite isolation REGRESS= TAP_TESTS= \
 		ISOLATION_OPTS="--inputdir=test --outputdir=. --load-extension=jacksync --encoding=UTF8 --temp-instance=$place/inst_isolation --temp-config=$place/extra.conf"
 fi
-if [ "$only" != regress ]; then
-	section "TAP: worker, network, crashes"
-	tap_log=$place/tap.log
-	if ! timeout 900 $run TEMP_CONFIG="$place/extra.conf" make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" \
-		installcheck REGRESS= ISOLATION= PROVE_FLAGS="-I test/lib -v" PROVE_TESTS="${PROVE_TESTS:-test/t/*.pl}" >"$tap_log" 2>&1; then
-		cat "$tap_log"
+# run_tap SECONDS TESTS: TAP tests, with what is in $place
+run_tap() {
+	local log=$place/tap.log
+	if ! timeout "$1" $run TEMP_CONFIG="$place/extra.conf" make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" \
+		installcheck REGRESS= ISOLATION= PROVE_FLAGS="-I test/lib -v" PROVE_TESTS="$2" >"$log" 2>&1; then
+		cat "$log"
 		find "$place/src/tmp_check/log" -name '*.log' -exec tail -n 30 {} + 2>/dev/null || true
-		grep -q '^not ok' "$tap_log" || count 0 1
+		grep -q '^not ok' "$log" || count 0 1
 	fi
-	grep -E '^(test/t/|not ok|All tests|Files=)|\.pl ' "$tap_log" || true
-	count "$(grep -c '^ok ' "$tap_log" || true)" "$(grep -c '^not ok ' "$tap_log" || true)"
+	grep -E '^(test/(t|crash)/|not ok|All tests|Files=)|\.pl ' "$log" || true
+	count "$(grep -c '^ok ' "$log" || true)" "$(grep -c '^not ok ' "$log" || true)"
+}
+
+if [ -z "$only" ] || [ "$only" = tap ]; then
+	section "TAP: worker, network, crashes"
+	run_tap 1800 "${PROVE_TESTS:-test/t/*.pl}"
+fi
+if [ -z "$only" ] || [ "$only" = crash ]; then
+	section "crash points, in a build that has them"
+	(
+		fault_build
+		run_tap "$([ -n "${CRASH:-}" ] && echo 7200 || echo 600)" "${PROVE_TESTS:-test/crash/*.pl}"
+		echo "$passed $failed" >"$place/../counts"
+	)
+	read -r passed failed <"$place/counts"
 fi
 
 printf '\n%d passed, %d failed\n' "$passed" "$failed"

@@ -29,7 +29,7 @@ make_place() {
 		user=$(id -un)
 		run=
 	fi
-	run="$run env -i PATH=$bindir:/usr/bin:/bin HOME=$place LC_ALL=C.UTF-8 TZ=UTC PG_CONFIG=$PG_CONFIG ${JACKSYNC_SHOTS:+JACKSYNC_SHOTS=$JACKSYNC_SHOTS} ${JACKSYNC_REQUIRE_CHROMIUM:+JACKSYNC_REQUIRE_CHROMIUM=1}"
+	run="$run env -i PATH=$bindir:/usr/bin:/bin HOME=$place LC_ALL=C.UTF-8 TZ=UTC PG_CONFIG=$PG_CONFIG ${JACKSYNC_SHOTS:+JACKSYNC_SHOTS=$JACKSYNC_SHOTS} ${JACKSYNC_REQUIRE_CHROMIUM:+JACKSYNC_REQUIRE_CHROMIUM=1} ${CRASH:+CRASH=$CRASH} ${SEED:+SEED=$SEED} ${MINUTES:+MINUTES=$MINUTES}"
 }
 
 # copy_source: the source into $place/src, without what was built
@@ -39,6 +39,17 @@ copy_source() {
 		--exclude=tmp_check --exclude=test/unit/build .) | tar xf - -C "$place/src" --no-same-owner
 	[ "$(id -u)" = 0 ] && chown -R "$user" "$place"
 	return 0
+}
+
+# fault_build: a second build, with the fault points (src/faultpoint.h); what
+# has none of them need not be compiled again.  $place is its place from then.
+fault_build() {
+	local ordinary=$place
+	place=$place/faults
+	$run mkdir -p "$place/stage"
+	$run cp -a "$ordinary/src" "$place/src"
+	(cd "$place/src" && rm -f -- jacksync.so $(grep -l '^#include "faultpoint.h"' src/*.c | sed 's/c$/o/'))
+	build COPT="${COPT:-} -DJACKSYNC_FAULTS"
 }
 
 # build: builds and stages; extra arguments go to make.  JACKSYNC_CCACHE=DIR

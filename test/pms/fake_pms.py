@@ -285,10 +285,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b'{"data": [')
             self.wfile.flush()
             self.cut()
-        elif kind == 'drop_after_apply':
+        elif kind in ('drop_after_apply', 'hang_after_apply'):
             self.quiet = True
             self.route([p for p in path.split('/') if p])
             self.quiet = False
+            while kind == 'hang_after_apply' and fault in self.store.faults:
+                time.sleep(.05)
             self.cut()
         else:
             self.answer(500, {'message': 'unknown fault ' + kind})
