@@ -1,0 +1,92 @@
+#!/bin/bash
+# make bench: jacksync beside its baselines, in one run, interleaved, by the
+# CPU time of the backend.  QUICK=1 takes less than a minute.
+#
+#   ROWS=100000 EVERY=5 ROUNDS=3   rows, every n-th of them in a delta, rounds
+#   PARTS="apply capture freshness"  what to measure
+#   KEEP=1                         leave the cluster to look around (or perf)
+set -euo pipefail
+. "$(dirname "$0")"/../bin/common.sh
+
+if [ "${QUICK:-}" = 1 ]; then
+	: "${ROWS:=20000}" "${EVERY:=5}" "${ROUNDS:=1}" "${UPDATES:=2000}"
+fi
+: "${ROWS:=100000}" "${EVERY:=5}" "${ROUNDS:=3}" "${UPDATES:=20000}" "${PAGE:=1000}"
+: "${PARTS:=apply capture freshness}" "${GROWTH:=}"
+
+finish() {
+	status=$?
+	trap - EXIT INT TERM
+	if [ "${KEEP:-}" = 1 ]; then
+		echo "still running: psql -h $place -U postgres bench"
+		exit $status
+	fi
+	$run pg_ctl -D "$place/data" stop -m immediate -s >/dev/null 2>&1 || true
+	rm -rf "$place"
+	exit $status
+}
+make_place bench
+trap finish EXIT
+trap 'exit 130' INT TERM
+copy_source
+build >/dev/null
+gcc -O2 -fPIC -shared -I"$("$PG_CONFIG" --includedir-server)" -o "$place/bench.so" "$place/src/test/bench/bench.c"
+chmod 755 "$place/bench.so"
+
+$run initdb -D "$place/data" -U postgres -A trust --no-sync >/dev/null
+{
+	cat "$place/extra.conf"
+	cat <<EOT
+listen_addresses = ''
+unix_socket_directories = '$place'
+shared_buffers = 512MB
+max_wal_size = 8GB
+fsync = ${DURABLE:-off}
+synchronous_commit = ${DURABLE:-off}
+full_page_writes = ${DURABLE:-off}
+autovacuum = off
+jit = off
+timezone = 'UTC'
+EOT
+} | $run tee -a "$place/data/postgresql.conf" >/dev/null
+$run pg_ctl -D "$place/data" -l "$place/log" -w -s start
+psql="$run psql -X -q -h $place -U postgres -v ON_ERROR_STOP=1 -P pager=off"
+$psql -d postgres -c 'CREATE DATABASE bench'
+psql="$psql -d bench"
+$psql -v module="$place/bench.so" -f "$place/src/test/bench/setup.sql"
+
+printf '%s, %s cores, load %s, %s\n' "$("$bindir"/postgres --version)" "$(nproc)" "$(cut -d' ' -f1-3 /proc/loadavg)" "$(date +%F)"
+
+apply() {
+	printf '\nAPPLY: %s local rows, %s in pages of %s: 10 %% conflicts, 5 %% set merges, 60 %% PMS changes, 25 %% echoes; %s round(s)\n' \
+		"$ROWS" "$((ROWS / EVERY))" "$PAGE" "$ROUNDS"
+	printf 'x(1): records per CPU second against (1); echo: the same pages again\n'
+	{
+		echo "SET search_path = bench, public;"
+		echo "CALL fill_pms($ROWS); CALL make_pages(0, 1, $PAGE); CALL run_round(0, 'load'); VACUUM ANALYZE;"
+		for round in $(seq 1 "$ROUNDS"); do
+			echo "CALL change_pms($round, $EVERY); CALL make_pages($round, $EVERY, $PAGE);"
+			echo "SELECT format('CALL change_rows(%L, $round, $EVERY)', tab) FROM contender WHERE ord > 0 ORDER BY ord \\gexec"
+			echo "VACUUM; CALL run_round($round, 'delta'); CALL run_round($round, 'echo');"
+		done
+		echo "SELECT * FROM apply_table;"
+		echo "SELECT contender, round(sum(cpu)::numeric / sum(records), 1) AS \"load us/rec\", round(sum(wal) / sum(records)) AS \"WAL B/rec\" FROM result WHERE pass = 'load' GROUP BY 1 ORDER BY 1;"
+	} | $psql
+	$psql -At <<'EOT'
+SET search_path = bench, public;
+SELECT format('SELECT %L || md5(string_agg(md5((external_id, guest_name, check_in_date, check_out_date, room_number, status, balance, adults, notes, (SELECT array_agg(e ORDER BY e) FROM unnest(special_requests) e))::text), %L ORDER BY external_id)) FROM %s', 'digest of rows, ' || name || ': ', '', tab)
+FROM contender WHERE ord > 1 ORDER BY ord \gexec
+EOT
+}
+
+capture() {
+	printf '\nCAPTURE: %s single-row updates in the server, committed one by one; and one UPDATE of %s rows\n' "$UPDATES" "$ROWS"
+	$psql -v updates="$UPDATES" -v rows="$ROWS" -f "$place/src/test/bench/capture.sql"
+}
+
+freshness() {
+	printf '\nFRESHNESS: calls by prepared statement\n'
+	$psql -f "$place/src/test/bench/freshness.sql"
+}
+
+for part in $PARTS; do $part; done
