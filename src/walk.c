@@ -35,7 +35,8 @@ static uint64 shape_of(JsStream *stream);
 static void configure(JsWalk *walk, JsStream *stream);
 static bool page_from_tree(JsStream *stream, JsPage *page, JsJson *root,
 						   char **problem);
-static bool page_from_jsonb(JsStream *stream, JsPage *page, char **problem);
+static bool page_from_jsonb(JsStream *stream, JsPage *page);
+static bool is_success(JsStream *stream, JsPage *page, char **problem);
 static void take_record(JsStream *stream, JsPage *page, JsJson *item);
 static Jsonb *stored(JsJson *json);
 static char *presentable(const char *body, size_t len);
@@ -192,9 +193,7 @@ js_page_read(JsStream *stream, JsHttpResponse *response, char **problem)
 										response->body_len));
 		return NULL;
 	}
-	if (stream->record_path.simple != NULL && stream->success_path == NULL)
-		ok = page_from_tree(stream, page, root, problem);
-	else
+	if (stream->record_path.simple == NULL || stream->success_path != NULL)
 	{
 		if (js_json_is_bad(root))
 		{
@@ -203,8 +202,12 @@ js_page_read(JsStream *stream, JsHttpResponse *response, char **problem)
 			return NULL;
 		}
 		page->document = stored(root);
-		ok = page_from_jsonb(stream, page, problem);
+		if (!is_success(stream, page, problem))
+			return NULL;
 	}
+	ok = stream->record_path.simple != NULL ?
+		page_from_tree(stream, page, root, problem) :
+		page_from_jsonb(stream, page);
 	return ok ? page : NULL;
 }
 
@@ -230,7 +233,8 @@ page_from_tree(JsStream *stream, JsPage *page, JsJson *root, char **problem)
 	page->count = n;
 
 	/* the envelope is wanted by the paginator's paths */
-	if (!js_json_is_bad(root) && stream->paginator != NULL &&
+	if (page->document == NULL && !js_json_is_bad(root) &&
+		stream->paginator != NULL &&
 		(js_jsonb_member(stream->paginator, "has_more_path") ||
 		 js_jsonb_member(stream->paginator, "cursor_path") ||
 		 js_jsonb_member(stream->paginator, "next_url_path") ||
@@ -288,22 +292,26 @@ take_record(JsStream *stream, JsPage *page, JsJson *item)
 	page->records = lappend(page->records, stored(item));
 }
 
+/* Does the answer satisfy success_path?  If not, the problem is said. */
+static bool
+is_success(JsStream *stream, JsPage *page, char **problem)
+{
+	if (stream->success_path == NULL ||
+		js_path_match(stream->success_path, page->document))
+		return true;
+	*problem = psprintf("answer does not satisfy %s; it begins \"%s\"",
+						stream->success_path->text,
+						presentable(js_jsonb_out(page->document),
+									SHOWN_BYTES));
+	return false;
+}
+
 /* The records of a page by the server's own jsonpath. */
 static bool
-page_from_jsonb(JsStream *stream, JsPage *page, char **problem)
+page_from_jsonb(JsStream *stream, JsPage *page)
 {
-	Jsonb	   *all;
+	Jsonb	   *all = js_path_all(&stream->record_path, page->document);
 
-	if (stream->success_path != NULL &&
-		!js_path_match(stream->success_path, page->document))
-	{
-		*problem = psprintf("answer does not satisfy %s; it begins \"%s\"",
-							stream->success_path->text,
-							presentable(js_jsonb_out(page->document),
-										SHOWN_BYTES));
-		return false;
-	}
-	all = js_path_all(&stream->record_path, page->document);
 	page->count = all ? JB_ROOT_COUNT(all) : 0;
 	for (int i = 0; i < page->count; i++)
 		page->records = lappend(page->records,

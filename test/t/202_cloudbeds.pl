@@ -1,0 +1,73 @@
+# Cloudbeds as doc/pms/cloudbeds.md configures it, against a server that speaks
+# its dialect.  Traps of real documents that are met here: 1 (one instant on a
+# page border), 6 (200 with success false), 7 (no record path is no empty
+# list), 10 (an empty list), 11 (numbers as texts, "" for nothing), 16 (429),
+# 20 (a guest is merged into another).
+use strict;
+use warnings FATAL => 'all';
+use Encode;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use JackSync::PMS;
+use JackSync::Recipe;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $pms = JackSync::PMS->start(script => 'dialects/cloudbeds.py', reservations => 30, rooms => 12);
+my $recipe = JackSync::Recipe->new('cloudbeds', 'https://api.cloudbeds.com' => $pms->url);
+$recipe->secret(cloudbeds_api_key => 'cbat_sample');
+my $node = $recipe->node;
+my $sql = sub { return $node->safe_psql('postgres', $_[0]); };
+my $sync = sub { return JackSync::Recipe::cycle($node, $_[0] // 'reservations'); };
+my $failing = sub { local $ENV{JACKSYNC_QUIET} = 1; return $sync->(@_); };
+
+$recipe->run($node, 'Connect', 'Tables', 'Rules', 'Reservations', 'Guests', 'Rooms');
+# the server is on this machine: there is nothing to be polite to
+$sql->("ALTER SERVER cloudbeds OPTIONS (SET rate_limit '1000/1s')");
+
+# pages that cut through one instant: nothing is lost (1), texts become numbers (11)
+$sql->("UPDATE jacksync.stream SET paginator = paginator || '{\"page_size\": 5}'");
+my $run = $sync->();
+is("$run->{success}/$run->{created}", 't/30', 'every reservation is there');
+is($sql->("SELECT adults, children, status FROM reservations WHERE external_id IN ('8176000000001', '8176000000009') ORDER BY external_id"),
+	"2|0|confirmed\n2|0|cancelled", 'with its values');
+$run = $sync->('guests');
+is("$run->{success}/$run->{created}", 't/30', 'guests are there');
+is($sql->("SELECT email IS NULL, birth_date IS NULL, phone IS NULL, name FROM guests WHERE external_id = '163100004'"),
+	encode('UTF-8', 't|t|t|' . join(' ', @{ $pms->record('guests', '163100004') }{qw(guestFirstName guestLastName)})), 'and what is blank is NULL');
+$run = $sync->('rooms');
+is("$run->{success}/$run->{created}", 't/12', 'rooms are there, from one level down');
+$run = $sync->('rooms');
+is("$run->{success}/$run->{unchanged}/$run->{updated}", 't/12/0', 'and none is changed');
+
+# 200 is no success (6), and what is not there is no empty list (7)
+$pms->edit('reservations', '8176000000001', { status => 'canceled' });
+$sql->("UPDATE jacksync.stream SET paginator = paginator || '{\"page_size\": 500}' WHERE entity = 'reservations'");
+$run = $failing->();
+is($run->{success}, 'f', 'success false is a failure');
+like($run->{error}, qr/success.*Parameter pageSize is invalid/, 'in the words of the PMS');
+$sql->("UPDATE jacksync.stream SET paginator = paginator || '{\"page_size\": 100}' WHERE entity = 'reservations'");
+$pms->faults({ kind => 'status', status => 200, body => { success => JSON::PP::true }, match => { path => 'getReservations' }, count => 1 });
+$run = $failing->();
+is($run->{success}, 'f', 'an answer without records is a failure');
+like($run->{error}, qr/nothing at \$/, 'which says where they should be');
+$run = $sync->();
+is("$run->{success}/$run->{updated}", 't/1', 'the change of the PMS was not lost');
+
+# too many requests (16)
+$pms->faults({ kind => 'status', status => 429, body => { success => JSON::PP::false }, headers => { 'Retry-After' => '1' }, match => { path => 'getReservations' }, count => 1 });
+$run = $failing->();
+like("$run->{success} $run->{error}", qr/^(t|f.*429)/, '429 is waited out, or said');
+$run = $sync->();
+is($run->{success}, 't', 'and is over');
+
+# a guest is merged (20)
+$pms->edit('guests', '163100002', { isMerged => JSON::PP::true, newGuestID => '163100003' });
+$run = $sync->('guests');
+is("$run->{success}/$run->{updated}", 't/1', 'a merge arrives');
+is($sql->("SELECT merged_into FROM guests WHERE external_id = '163100002'"), '163100003', 'with its target');
+
+$recipe->run($node, 'Check');
+is($sql->("SELECT count(*) FROM jacksync.status WHERE status = 'connected'"), 3, 'all streams are connected');
+
+done_testing();
