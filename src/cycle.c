@@ -36,16 +36,16 @@
 
 #define MIN_BACKOFF_MS	1000
 #define MAX_BACKOFF_MS	300000
-#define MESSAGE_BYTES	500		/* of what the PMS says */
 
 static void load_cycle(JsCycle *cycle);
 static void begin_run(JsCycle *cycle);
 static void launch(JsCycle *cycle);
+static void judge(JsCycle *cycle, JsHttpResponse *response);
 static void measure_skew(JsCycle *cycle, JsHttpResponse *response);
 static void token_arrived(JsCycle *cycle, JsHttpResponse *response);
 static void finish(JsCycle *cycle);
 static int64 next_delay(JsCycle *cycle, int64 interval, int failures);
-static char *words_of(JsHttpResponse *response);
+static char *redirect_host(JsHttpResponse *response);
 
 /*
  * Start a cycle: read the configuration, open a run.  Errors of the
@@ -115,10 +115,12 @@ js_cycle_step(JsCycle *cycle)
 		cycle->call = NULL;
 		if (!cycle->fetching_token)
 			measure_skew(cycle, response);
+		if (!cycle->fetching_token)
+			judge(cycle, response);
 		if (cycle->fetching_token)
 			token_arrived(cycle, response);
-		else if (response->status == 401 && !cycle->token_renewed &&
-				 js_auth_uses_token(cycle->server))
+		else if (cycle->verdict == JS_VERDICT_REFRESH_TOKEN &&
+				 !cycle->token_renewed && js_auth_uses_token(cycle->server))
 		{
 			/* it may have been revoked: once more with a new one */
 			cycle->token_renewed = true;
@@ -135,6 +137,22 @@ js_cycle_step(JsCycle *cycle)
 		js_http_close(call);
 	}
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * What does the answer mean?  One that is to be ignored is, for who asked, an
+ * answer without content.
+ */
+static void
+judge(JsCycle *cycle, JsHttpResponse *response)
+{
+	cycle->verdict = js_verdict(cycle->stream, response, &cycle->by_rule);
+	if (cycle->verdict == JS_VERDICT_IGNORE)
+	{
+		response->status = 204;
+		response->body_len = 0;
+		response->body = "";
+	}
 }
 
 /*
@@ -320,48 +338,35 @@ token_arrived(JsCycle *cycle, JsHttpResponse *response)
 
 /*
  * What is wrong with an answer, in words for an operator; NULL if it is a
- * success.  Notes how long the PMS wants to be left alone.
+ * success, by its status or by a rule of the stream.  cycle->verdict says
+ * what to do about it.  Notes how long the PMS wants to be left alone.
  */
 char *
 js_cycle_problem(JsCycle *cycle, JsHttpResponse *response)
 {
-	const char *header;
-
 	if (response->failure != JS_HTTP_OK)
 		return pstrdup(response->error);
-	if (response->status >= 200 && response->status < 300)
+	if (cycle->verdict == JS_VERDICT_OK || cycle->verdict == JS_VERDICT_IGNORE)
 		return NULL;
-	header = js_http_header(response, "Retry-After");
-	if (header != NULL)
-	{
-		long		seconds = js_retry_after(header,
-											 js_http_header(response, "Date"));
-
-		if (seconds > 0)
-			cycle->retry_after_ms = seconds * 1000;
-	}
+	cycle->retry_after_ms = Max(cycle->retry_after_ms,
+								js_verdict_pause_ms(response));
 	if (response->status >= 300 && response->status < 400)
-		return psprintf("the PMS answered with a redirect (HTTP %ld), which is not followed",
-						response->status);
+		return psprintf("unexpected redirect to host %s (HTTP %ld), which is not followed",
+						redirect_host(response), response->status);
 	return psprintf("the PMS answered HTTP %ld: %s", response->status,
-					words_of(response));
+					js_verdict_words(response));
 }
 
-/* What the body of an answer says: bounded, printable. */
+/* Where a redirect points, for people: never its query, which may be secret. */
 static char *
-words_of(JsHttpResponse *response)
+redirect_host(JsHttpResponse *response)
 {
-	char	   *result = palloc(MESSAGE_BYTES + 1);
-	int			n = 0;
+	const char *location = js_http_header(response, "Location");
+	char	   *host = location ?
+	js_http_host(CurrentMemoryContext, location) : NULL;
 
-	for (size_t i = 0; i < response->body_len && n < MESSAGE_BYTES; i++)
-	{
-		unsigned char c = response->body[i];
-
-		result[n++] = c >= ' ' && c < 127 ? c : ' ';
-	}
-	result[n] = '\0';
-	return n > 0 ? result : "no message";
+	return host ? psprintf("\"%s\"", host) :
+		pstrdup(location ? "(the same)" : "(none named)");
 }
 
 /* The cycle failed. */

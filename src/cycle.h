@@ -16,6 +16,7 @@
 #include "push.h"
 #include "server.h"
 #include "stream.h"
+#include "verdict.h"
 #include "walk.h"
 
 typedef struct JsCycle JsCycle;
@@ -44,6 +45,8 @@ struct JsCycle
 	bool		fetching_token;
 	bool		token_renewed;
 	TimestampTz not_before;		/* rate limit: send then; 0: now */
+	JsVerdict	verdict;		/* on the last answer */
+	bool		by_rule;		/* a rule of the stream says so */
 	int64		tick;			/* when the request was made */
 
 	/* pull */

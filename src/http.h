@@ -15,6 +15,8 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
+#include "httploop.h"
+
 typedef enum JsHttpFailure
 {
 	JS_HTTP_OK,
@@ -45,6 +47,9 @@ typedef struct JsHttpRequest
 	int			timeout_ms;
 	int64		max_response;	/* decoded bytes */
 	const char *peer;			/* for messages; NULL: the PMS */
+	uint64		pool;			/* shares connections only with its like */
+	uint32		group;			/* see js_http_group_active() */
+	bool		repeatable;		/* it only reads, whatever its method is */
 	const char *mail_from;		/* a mail (the body): its sender */
 	List	   *mail_to;		/* char *: its recipients */
 } JsHttpRequest;
@@ -69,13 +74,14 @@ extern JsHttpCall *js_http_start(MemoryContext mcxt,
 extern bool js_http_done(JsHttpCall *call);
 extern JsHttpResponse *js_http_response(JsHttpCall *call);
 extern void js_http_close(JsHttpCall *call);
-extern int	js_http_wait(long timeout_ms, bool *latch_set);
-extern int	js_http_active(void);
+extern int	js_http_group_active(uint32 group);
 
 extern const char *js_http_header(JsHttpResponse *response, const char *name);
 extern char *js_http_next_link(JsHttpResponse *response);
 extern char *js_http_same_origin(MemoryContext mcxt, const char *url,
 								 const char *next);
+extern char *js_http_host(MemoryContext mcxt, const char *url);
+extern bool js_http_is_loopback(const char *url);
 extern bool js_http_check_header_value(const char *value);
 
 #endif							/* JS_HTTP_H */

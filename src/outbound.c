@@ -365,6 +365,14 @@ intent_answered(JsCycle *cycle, JsHttpResponse *response)
 		js_push_mark_unknown(intent, problem);
 		stop = true;
 	}
+	else if (cycle->by_rule && cycle->verdict == JS_VERDICT_FAIL_RECORD)
+		js_push_rejected(&apply, intent, response->status, problem);
+	else if (cycle->by_rule)
+	{
+		/* the PMS did nothing, and the rule says to try later */
+		js_push_not_sent(&apply, intent);
+		stop = true;
+	}
 	else if (response->status == 409 || response->status == 412)
 		js_push_outdated(&apply, intent, response->status);
 	else if (response->status == 429 || response->status == 408 ||
@@ -387,7 +395,7 @@ intent_answered(JsCycle *cycle, JsHttpResponse *response)
 			js_cycle_send(cycle, &request, odd_answer_looked_up);
 		return;
 	}
-	if (response->failure == JS_HTTP_OK &&
+	if (response->failure == JS_HTTP_OK && !cycle->by_rule &&
 		(response->status == 409 || response->status == 412))
 		cycle->last_record--;	/* read it, and try again */
 	cycle->intent = NULL;
@@ -434,6 +442,7 @@ read_request(JsCycle *cycle, const char *external_id, JsHttpRequest *request)
 	cycle->tick = js_tick();
 	js_internal_end(&security);
 	js_server_request(cycle->server, request);
+	request->repeatable = true;
 	js_template_request(js_cycle_new_request(cycle), template, cycle->server, vars, request);
 	js_txn_end();
 	return true;

@@ -156,6 +156,7 @@ ask_for_page(JsCycle *cycle)
 	cycle->tick = js_tick();
 	js_internal_end(&security);
 	js_server_request(cycle->server, &request);
+	request.repeatable = true;
 	js_template_request(js_cycle_new_request(cycle), template, cycle->server, vars, &request);
 	if (cycle->walk->cursor != NULL &&
 		(cycle->walk->paging == JS_NEXT_URL ||

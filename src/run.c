@@ -292,7 +292,7 @@ run_cycle(MemoryContext mcxt, int32 stream_id, const char *what,
 			if (js_cycle_ready(cycle))
 				js_run_step(cycle, true);
 			else
-				(void) js_http_wait(due == 0 ? -1 :
+				js_http_wait(due == 0 ? -1 :
 									TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due),
 									&latch_set);
 		}

@@ -22,6 +22,7 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
+#include "common/hashfn.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
@@ -105,7 +106,9 @@ static bool parse_time(const char *value, int64 *us);
 static bool parse_rate(const char *value, int *count, int64 *period_us);
 static void add_options(MemoryContext mcxt, JsServer *server, List *options,
 						bool secret);
-static List *mapping_options(Oid userid, Oid serverid, bool *found);
+static uint64 fingerprint_of(JsServer *server);
+static List *mapping_options(Oid userid, Oid serverid, Oid *mapping_user,
+							 bool *found);
 static char *read_secret(const char *name, const char *path);
 static void wipe(void *arg);
 
@@ -380,7 +383,7 @@ js_server_load(MemoryContext mcxt, Oid serverid, Oid userid)
 		if (strcmp(value, auth_names[i]) == 0)
 			server->auth = (JsAuth) i;
 
-	mapping = mapping_options(userid, serverid, &found);
+	mapping = mapping_options(userid, serverid, &server->mapping_user, &found);
 	if (!found && server->auth != JS_AUTH_NONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -390,6 +393,7 @@ js_server_load(MemoryContext mcxt, Oid serverid, Oid userid)
 						 quote_identifier(GetUserNameFromId(userid, true)),
 						 quote_identifier(server->name))));
 	add_options(mcxt, server, mapping, true);
+	server->fingerprint = fingerprint_of(server);
 
 	server->connect_timeout_ms = 5000;
 	server->timeout_ms = 60000;
@@ -439,9 +443,28 @@ add_options(MemoryContext mcxt, JsServer *server, List *options, bool secret)
 	}
 }
 
+/*
+ * A number that changes with any option or secret.  What belongs to one set
+ * of credentials (connections, tokens) is told from others by it.
+ */
+static uint64
+fingerprint_of(JsServer *server)
+{
+	uint64		hash = ((uint64) server->serverid << 32) | server->mapping_user;
+
+	for (JsOption *option = server->options; option; option = option->next)
+	{
+		hash = hash_bytes_extended((unsigned char *) option->name,
+								   strlen(option->name), hash);
+		hash = hash_bytes_extended((unsigned char *) option->value,
+								   strlen(option->value), hash);
+	}
+	return hash;
+}
+
 /* The options of a user's mapping, or of PUBLIC's. */
 static List *
-mapping_options(Oid userid, Oid serverid, bool *found)
+mapping_options(Oid userid, Oid serverid, Oid *mapping_user, bool *found)
 {
 	HeapTuple	tuple;
 	Datum		value;
@@ -450,6 +473,7 @@ mapping_options(Oid userid, Oid serverid, bool *found)
 
 	tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(userid),
 							ObjectIdGetDatum(serverid));
+	*mapping_user = HeapTupleIsValid(tuple) ? userid : InvalidOid;
 	if (!HeapTupleIsValid(tuple))
 		tuple = SearchSysCache2(USERMAPPINGUSERSERVER,
 								ObjectIdGetDatum(InvalidOid),
@@ -552,4 +576,6 @@ js_server_request(JsServer *server, JsHttpRequest *request)
 	request->allow_http = server->allow_http;
 	request->allow_private = server->allow_private;
 	request->ca_file = js_server_option(server, "ca_file");
+	request->pool = server->fingerprint;
+	request->group = server->serverid;
 }

@@ -34,6 +34,8 @@ typedef struct JsOption
 typedef struct JsServer
 {
 	Oid			serverid;
+	Oid			mapping_user;	/* whose mapping it is; InvalidOid: PUBLIC's */
+	uint64		fingerprint;	/* of all options, secrets included */
 	char	   *name;
 	char	   *base_url;
 	JsAuth		auth;

@@ -108,7 +108,7 @@ jacksync_worker_main(Datum arg)
 		if (!guarded(extension_usable))
 		{
 			registered = false;
-			(void) js_http_wait(NO_EXTENSION_MS, &latch_set);
+			js_http_wait(NO_EXTENSION_MS, &latch_set);
 			continue;
 		}
 		(void) guarded(heartbeat);
@@ -116,7 +116,7 @@ jacksync_worker_main(Datum arg)
 		(void) guarded(start_due_cycles);
 		run_cycles();
 		deliver();
-		(void) js_http_wait(milliseconds_to_sleep(), &latch_set);
+		js_http_wait(milliseconds_to_sleep(), &latch_set);
 		if (latch_set)
 			js_deliver_soon();
 	}

@@ -14,14 +14,12 @@ DECLARE
 		WHEN NEW.detail IS NOT NULL THEN 'detail'
 		WHEN NEW.step IS NOT NULL THEN 'step'
 		WHEN NEW.row_order = 'desc' THEN 'row_order desc'
-		WHEN NEW.response_rules <> '[]' THEN 'response_rules'
 		WHEN NEW.push ?| '{create,delete}' THEN 'push.create and push.delete'
 		WHEN jsonb_typeof(NEW.push -> 'update') = 'array' THEN 'a list of update operations'
 		WHEN coalesce(NEW.push #>> '{update,body_style}', 'merge') NOT IN ('merge', 'form')
 			THEN 'body_style ' || (NEW.push #>> '{update,body_style}')
 		WHEN NEW.push -> 'update' ?| '{when,nulls,replace_at,success_path}'
 			THEN 'when, nulls, replace_at and success_path of an operation'
-		WHEN NEW.fields @? '$.*.zone' THEN 'zone of a field'
 		WHEN getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN 'a database with the encoding ' || getdatabaseencoding()
 	END;
 BEGIN
