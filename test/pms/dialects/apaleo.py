@@ -242,7 +242,7 @@ class Apaleo(Dialect):
             record['unit'] = {'id': unit, 'name': self.store.records['units'][unit]['name']}
         elif action == 'amend':
             only_if('Confirmed', 'InHouse')
-            missing = [m for m in ('arrival', 'departure', 'adults') if not body.get(m)]
+            missing = [m for m in ('arrival', 'departure', 'adults', 'timeSlices') if not body.get(m)]
             if missing:
                 invalid(*["'%s' must not be empty" % m for m in missing])
             for name in ('arrival', 'departure'):
