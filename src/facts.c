@@ -64,6 +64,7 @@ static void update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 						 JsRow *after);
 static void preview_fields(JsApply *apply, JsLink *link, FieldState *states,
 						   JsDecision *decisions);
+static Jsonb *json_of(JsApply *apply, JsColumn *column, JsValue value);
 static Jsonb *copy_json(Jsonb *json);
 static Jsonb *end_or_null(JsonbParseState *state);
 static const char *outcome_of(JsDecision *decision);
@@ -492,11 +493,10 @@ note_hold(JsApply *apply, JsSubject *subject, JsField *field,
 		hold.reason = psprintf("constraint \"%s\"", apply->constraint);
 	}
 	hold.base = state->base_json;
-	hold.local = js_value_to_json(&field->column, state->local);
+	hold.local = json_of(apply, &field->column, state->local);
 	hold.pms = state->pms_json;
 	if (apply->entity->urgency != NULL)
-		hold.urgency = js_value_to_json(apply->entity->urgency,
-										after->urgency);
+		hold.urgency = json_of(apply, apply->entity->urgency, after->urgency);
 	js_conflict_hold(subject, &hold);
 }
 
@@ -507,13 +507,13 @@ note_field(JsApply *apply, JsSubject *subject, JsField *field,
 		   JsRecordFacts *record_facts, JsValue after)
 {
 	JsColumn   *column = &field->column;
-	Jsonb	   *local = js_value_to_json(column, state->local);
+	Jsonb	   *local = json_of(apply, column, state->local);
 	JsAudit		audit = {0};
 
 	audit.operation = decision->both_changed ? "conflict_resolution" : "sync";
 	audit.field = field->name;
 	audit.before = local;
-	audit.after = js_value_to_json(column, after);
+	audit.after = json_of(apply, column, after);
 	audit.base = state->base_json;
 	audit.local = local;
 	audit.pms = state->pms_json ? state->pms_json : state->base_json;
@@ -545,6 +545,24 @@ outcome_of(JsDecision *decision)
 	return "local";
 }
 
+/*
+ * A value as JSON.  A cast to json that somebody made for his type runs with
+ * the rights of the owner of the table, like all that users wrote.
+ */
+static Jsonb *
+json_of(JsApply *apply, JsColumn *column, JsValue value)
+{
+	JsSecurity	security;
+	Jsonb	   *json;
+
+	if (!column->user_code)
+		return js_value_to_json(column, value);
+	js_owner_begin(&security, apply->entity->owner);
+	json = js_value_to_json(column, value);
+	js_owner_end(&security);
+	return json;
+}
+
 /* A copy in the current memory context. */
 static Jsonb *
 copy_json(Jsonb *json)
@@ -573,10 +591,10 @@ preview_fields(JsApply *apply, JsLink *link, FieldState *states,
 		preview->external_id = pstrdup(link->external_id);
 		preview->field = pstrdup(entity->fields[i].name);
 		preview->base = copy_json(state->base_json);
-		preview->local = js_value_to_json(column, state->local);
+		preview->local = json_of(apply, column, state->local);
 		preview->pms = copy_json(state->pms_json ? state->pms_json :
 								 state->base_json);
-		preview->resolved = js_value_to_json(column, state->result);
+		preview->resolved = json_of(apply, column, state->result);
 		preview->strategy = js_strategy_name(entity->fields[i].strategy);
 		preview->outcome = decisions[i].reason == JS_NOTHING_CHANGED ?
 			"unchanged" : decisions[i].reason == JS_BOTH_AGREE ? "agree" :

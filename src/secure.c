@@ -123,7 +123,9 @@ js_internal_end(JsSecurity *saved)
 /*
  * Work on a table of a user: as its owner, in a security-restricted
  * operation, so that the owner's triggers and functions gain nothing from
- * us.  The settings were pinned by js_pin_settings().
+ * us.  The settings were pinned by js_pin_settings(); what user code sets
+ * meanwhile ends with it.  A search path that stayed would be the one that
+ * our own statements are planned with, as the owner of the extension.
  */
 void
 js_owner_begin(JsSecurity *saved, Oid owner)
@@ -131,13 +133,14 @@ js_owner_begin(JsSecurity *saved, Oid owner)
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
 	SetUserIdAndSecContext(owner,
 						   saved->sec_context | SECURITY_RESTRICTED_OPERATION);
-	saved->guc_level = 0;
+	saved->guc_level = NewGUCNestLevel();
 }
 
 /* The end of it. */
 void
 js_owner_end(JsSecurity *saved)
 {
+	AtEOXact_GUC(false, saved->guc_level);
 	SetUserIdAndSecContext(saved->userid, saved->sec_context);
 }
 

@@ -19,11 +19,13 @@
 #include <math.h>
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -39,6 +41,7 @@
 #include "merge.h"
 #include "value.h"
 
+static void check_rights(JsColumn *column);
 static void set_polymorphic(FmgrInfo *finfo, Oid function, Oid result,
 							Oid argtype, MemoryContext mcxt);
 static void make_container(JsColumn *column, MemoryContext mcxt);
@@ -75,6 +78,7 @@ js_column_init(JsColumn *column, Relation rel, AttrNumber attnum,
 	column->typmod = att->atttypmod;
 	column->collation = att->attcollation;
 	column->basetype = getBaseType(att->atttypid);
+	column->user_code = att->atttypid >= FirstNormalObjectId;
 	column->is_array = OidIsValid(get_element_type(column->basetype));
 	column->is_text = column->basetype == TEXTOID ||
 		column->basetype == VARCHAROID ||
@@ -95,6 +99,18 @@ js_column_init(JsColumn *column, Relation rel, AttrNumber attnum,
 					mcxt);
 	if (column->is_array || get_typtype(column->basetype) == TYPTYPE_COMPOSITE)
 		make_container(column, mcxt);
+}
+
+/*
+ * Code that belongs to a type of a user must run as the owner of the table.
+ * If a caller forgot that, it does not run at all.
+ */
+static void
+check_rights(JsColumn *column)
+{
+	if (column->user_code && !InSecurityRestrictedOperation())
+		elog(ERROR, "value of column \"%s\" was handled with wrong rights",
+			 column->name);
 }
 
 /* Is a type one of strings (text, varchar, char, citext, ...)? */
@@ -138,6 +154,7 @@ js_value_from_json(JsColumn *column, Jsonb *json)
 	JsonbValue	scalar;
 	JsValue		result = {(Datum) 0, true};
 
+	check_rights(column);
 	if (js_jsonb_is_null(json))
 	{
 		/* a domain may refuse NULL: its input function must see it */
@@ -175,6 +192,7 @@ js_value_from_text(JsColumn *column, char *text)
 {
 	JsValue		result;
 
+	check_rights(column);
 	result.value = InputFunctionCall(&column->input, text, column->ioparam,
 									 column->typmod);
 	result.isnull = false;
@@ -272,6 +290,7 @@ js_value_to_json(JsColumn *column, JsValue value)
 {
 	if (value.isnull)
 		return js_jsonb_null();
+	check_rights(column);
 	if (column->typid == JSONBOID)
 		return DatumGetJsonbP(value.value);
 	return DatumGetJsonbP(FunctionCall1(&column->tojson, value.value));
@@ -335,6 +354,7 @@ js_value_equal(JsColumn *column, JsValue a, JsValue b)
 {
 	if (a.isnull || b.isnull)
 		return a.isnull && b.isnull;
+	check_rights(column);
 	if (OidIsValid(column->equal.fn_oid))
 		return DatumGetBool(FunctionCall2Coll(&column->equal,
 											  OidIsValid(column->collation) ?

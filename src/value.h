@@ -37,6 +37,7 @@ typedef struct JsColumn
 	Oid			basetype;		/* below domains */
 	bool		is_array;
 	bool		is_text;
+	bool		user_code;		/* its type is not of the system */
 	bool		byval;
 	int16		len;
 	Oid			ioparam;
