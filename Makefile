@@ -14,11 +14,11 @@ OBJS = \
 	src/json.o src/jsonvalue.o src/jspath.o src/merge.o src/plan.o src/httpdate.o src/mail.o \
 	src/faultpoint.o src/secure.o src/statement.o src/txn.o src/wake.o src/value.o \
 	src/httploop.o src/httpaddress.o src/httpurl.o src/http.o \
-	src/server.o src/limiter.o src/template.o src/stream.o \
+	src/server.o src/limiter.o src/template.o src/stream.o src/window.o \
 	src/config.o src/auth.o src/installation.o src/link.o src/journal.o \
 	src/verdict.o \
-	src/row.o src/record.o src/fold.o src/facts.o src/deletes.o src/apply.o src/push.o \
-	src/walk.o src/deliver.o src/cycle.o src/pull.o src/outbound.o src/run.o \
+	src/row.o src/record.o src/page.o src/fold.o src/facts.o src/deletes.o src/apply.o src/push.o \
+	src/walk.o src/deliver.o src/cycle.o src/pull.o src/complete.o src/outbound.o src/run.o \
 	src/resolve.o src/explain.o src/functions.o src/capture.o src/worker.o \
 	src/launcher.o src/dropdb.o src/module.o
 

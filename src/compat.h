@@ -43,6 +43,15 @@
 #define js_wait_event_new(name) PG_WAIT_EXTENSION
 #endif
 
+/* Decode a time that was split into fields; since 16 it tells more. */
+#if PG_VERSION_NUM >= 160000
+#define js_decode_datetime(f, t, n, d, tm, fs, tz) \
+	DecodeDateTime(f, t, n, d, tm, fs, tz, &(DateTimeErrorExtra) {0})
+#else
+#define js_decode_datetime(f, t, n, d, tm, fs, tz) \
+	DecodeDateTime(f, t, n, d, tm, fs, tz)
+#endif
+
 #if PG_VERSION_NUM < 170000
 #define AmBackgroundWorkerProcess() (IsBackgroundWorker)
 #endif

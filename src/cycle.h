@@ -51,6 +51,11 @@ struct JsCycle
 
 	/* pull */
 	JsWalk	   *walk;
+	bool		reconcile;		/* compare everything with the PMS */
+
+	/* called in the transaction of records of a walk, and of its end */
+	void		(*page_seen) (JsCycle *cycle, List *records);
+	void		(*walk_complete) (JsCycle *cycle);
 
 	/* push */
 	List	   *unknown;		/* JsIntent */
@@ -80,7 +85,7 @@ extern void js_cycle_step(JsCycle *cycle);
 extern void js_cycle_fail(JsCycle *cycle, const char *error);
 extern void js_cycle_free(JsCycle *cycle);
 
-/* between cycle.c, pull.c and outbound.c */
+/* between the files of a cycle */
 extern void js_cycle_send(JsCycle *cycle, JsHttpRequest *request,
 						  JsResume resume);
 extern char *js_cycle_problem(JsCycle *cycle, JsHttpResponse *response);
@@ -88,6 +93,8 @@ extern MemoryContext js_cycle_new_request(JsCycle *cycle);
 extern JsVars *js_cycle_vars(JsCycle *cycle);
 extern void js_cycle_end(JsCycle *cycle);
 extern void js_pull_start(JsCycle *cycle);
+extern void js_pull_save(JsCycle *cycle);
+extern void js_pull_complete(JsCycle *cycle);
 extern void js_outbound_resolve(JsCycle *cycle);
 extern void js_outbound_start(JsCycle *cycle);
 

@@ -207,7 +207,7 @@ eval_step(const Step *step, JsJson *item, Found *found)
 /*
  * Evaluate a path.  missing tells whether the value that a last [*] or .*
  * applies to (or, without one, the value itself) is not there: an empty list
- * is no missing list.
+ * is no missing list, and what lies below its elements is not missed.
  */
 void
 js_path_eval(const JsPath *path, JsJson *root, const JsAllocator *allocator,
@@ -224,11 +224,13 @@ js_path_eval(const JsPath *path, JsJson *root, const JsAllocator *allocator,
 
 		for (int j = 0; j < now.n; j++)
 			eval_step(&path->steps[i], now.items[j], &next);
-		if (next.n == 0 &&
-			!(i == path->n - 1 &&
-			  (type == STEP_ANY_ELEMENT || type == STEP_ANY_KEY) &&
-			  now.n > 0))
-			*missing = true;
+		if (next.n == 0)
+		{
+			*missing = now.n == 0 ||
+				(type != STEP_ANY_ELEMENT && type != STEP_ANY_KEY);
+			now = next;
+			break;
+		}
 		now = next;
 	}
 	*items = now.items;

@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "jacksync.h"
 #include "record.h"
+#include "window.h"
 
 static Jsonb *field_value(JsStream *stream, bool plain, JsField *field,
 						  Jsonb *raw);
@@ -85,6 +86,8 @@ js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 										&record->time);
 	if (!plain && stream->deleted_path != NULL)
 		record->deleted = js_path_match(stream->deleted_path, raw);
+	if (!plain && stream->detail != NULL && js_jsonb_member(raw, JS_GONE))
+		record->deleted = true;
 
 	record->version = version_of(plain ? NULL : stream, raw);
 	record->fields = palloc0(sizeof(Jsonb *) * Max(entity->nfields, 1));
@@ -106,22 +109,42 @@ js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 bool
 js_record_time(JsStream *stream, Jsonb *raw, TimestampTz *time)
 {
+	char	   *text = js_record_time_text(stream, raw);
+
+	if (text == NULL)
+		return false;
+	if (!js_time_parse(text, time))
+		*time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+														CStringGetDatum(text),
+														ObjectIdGetDatum(InvalidOid),
+														Int32GetDatum(-1)));
+	return true;
+}
+
+/*
+ * The same as the PMS writes it; NULL if it does not say.  A detail without a
+ * time has that of the list.
+ */
+char *
+js_record_time_text(JsStream *stream, Jsonb *raw)
+{
 	Jsonb	   *value;
 	char	   *text;
 
 	if (stream == NULL)
 		value = js_jsonb_member(raw, "updatedAt");
+	else if (stream->cursor_path == NULL)
+		return NULL;
 	else
-		value = stream->cursor_path ?
-			js_path_first(stream->cursor_path, raw) : NULL;
+	{
+		value = js_path_first(stream->cursor_path, raw);
+		if (value == NULL && stream->detail != NULL &&
+			js_jsonb_member(raw, JS_LISTED) != NULL)
+			value = js_path_first(stream->cursor_path,
+								  js_jsonb_member(raw, JS_LISTED));
+	}
 	text = value ? scalar_string(value) : NULL;
-	if (text == NULL || text[0] == '\0')
-		return false;
-	*time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-													CStringGetDatum(text),
-													ObjectIdGetDatum(InvalidOid),
-													Int32GetDatum(-1)));
-	return true;
+	return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
 /* The version in a record, where push.if_match is a path to it. */
@@ -146,13 +169,17 @@ version_of(JsStream *stream, Jsonb *raw)
 char *
 js_record_id(JsStream *stream, bool plain, Jsonb *raw)
 {
-	Jsonb	   *id;
+	Jsonb	   *id = NULL;
 	char	   *text;
 
 	if (!plain && !JB_ROOT_IS_OBJECT(raw) && !JB_ROOT_IS_SCALAR(raw))
 		return NULL;
-	id = plain ? js_jsonb_member(raw, "id") :
-		js_path_first(&stream->primary_key, raw);
+	if (plain)
+		id = js_jsonb_member(raw, "id");
+	else if (stream->keyed)
+		id = js_jsonb_member(raw, JS_KEY);
+	if (id == NULL && !plain && stream->key_template == NULL)
+		id = js_path_first(&stream->primary_key, raw);
 	if (id == NULL || js_jsonb_is_null(id))
 		return NULL;
 	text = scalar_string(id);

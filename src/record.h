@@ -27,6 +27,7 @@ extern bool js_record_learn(JsEntity *entity, JsStream *stream, Jsonb *raw);
 extern JsRecord *js_record_read(JsEntity *entity, JsStream *stream,
 								bool plain, Jsonb *raw);
 extern bool js_record_time(JsStream *stream, Jsonb *raw, TimestampTz *time);
+extern char *js_record_time_text(JsStream *stream, Jsonb *raw);
 extern char *js_record_id(JsStream *stream, bool plain, Jsonb *raw);
 extern Jsonb *js_record_push_value(JsStream *stream, JsField *field,
 								   Jsonb *value);

@@ -37,18 +37,19 @@
 	" (1000000 * extract(epoch FROM s.poll_interval))::bigint," \
 	" (1000000 * extract(epoch FROM s.reconcile_interval))::bigint," \
 	" (s.record_path, s.primary_key, s.cursor_path, s.deleted_path, s.fields," \
-	"  s.datetime_zone, s.property_value)::text," \
+	"  s.datetime_zone, s.property_value, s.parent_path, s.key_template)::text," \
 	" t.paused, t.initial_done, t.watermark, t.progress, t.failure_count," \
 	" t.full_wanted," \
 	" coalesce((1000000 * extract(epoch FROM t.skew))::bigint, 0)," \
 	" coalesce((1000000 * extract(epoch FROM t.skew_error))::bigint, 0)," \
-	" t.next_due_at" \
+	" t.next_due_at, s.parent_path::text, s.key_template" \
 	" FROM jacksync.stream s" \
 	" JOIN jacksync.stream_state t USING (stream_id)" \
 	" LEFT JOIN pg_catalog.pg_foreign_server f ON f.srvname = s.server"
 
 static JsStream *read_stream(void);
 static void set_path(JsJsonPath *path, const char *text);
+static void split_path(JsJsonPath *path);
 static JsJsonPath *optional_path(const char *text);
 static bool get_time(int column, TimestampTz *time);
 
@@ -119,7 +120,8 @@ read_stream(void)
 	set_path(&stream->primary_key, js_get_text(0, 12));
 	stream->cursor_path = optional_path(js_get_text(0, 13));
 	stream->deleted_path = optional_path(js_get_text(0, 14));
-	stream->row_order = js_get_text(0, 15);
+	text = js_get_text(0, 15);
+	stream->newest_first = text != NULL && strcmp(text, "desc") == 0;
 	stream->fields = js_get_jsonb(0, 16);
 	stream->paginator = js_get_jsonb(0, 17);
 	stream->datetime_format = js_get_text(0, 18);
@@ -145,6 +147,9 @@ read_stream(void)
 	stream->skew = js_get_int8(0, 36);
 	stream->skew_error = js_get_int8(0, 37);
 	(void) get_time(38, &stream->next_due_at);
+	stream->parent_path = optional_path(js_get_text(0, 39));
+	stream->key_template = js_get_text(0, 40);
+	stream->keyed = stream->key_template != NULL || stream->detail != NULL;
 	return stream;
 }
 
@@ -184,6 +189,39 @@ set_path(JsJsonPath *path, const char *text)
 	path->text = pstrdup(text);
 	path->jsonpath = DirectFunctionCall1(jsonpath_in, CStringGetDatum(text));
 	path->simple = js_path_parse(path->text, &allocator);
+	path->head = path->simple;
+	path->rest = NULL;
+	if (path->simple == NULL)
+		split_path(path);
+}
+
+/*
+ * Split a path at its first filter: what is before it is evaluated on the
+ * tree, where a bad record does not spoil its page and a list that is not
+ * there is noticed.  A filter that looks at the whole document cannot be.
+ */
+static void
+split_path(JsJsonPath *path)
+{
+	JsAllocator allocator = js_allocator();
+	char	   *head = pstrdup(path->text);
+	bool		quoted = false;
+	char	   *p;
+
+	for (p = head; *p != '\0' && (quoted || *p != '?'); p++)
+	{
+		if (*p == '\\' && p[1] != '\0')
+			p++;
+		else if (*p == '"')
+			quoted = !quoted;
+	}
+	if (*p == '\0' || strchr(p, '$') != NULL)
+		return;
+	while (p > head && p[-1] == ' ')
+		p--;
+	path->rest = js_path_make(psprintf("$%s", path->text + (p - head)));
+	*p = '\0';
+	path->head = js_path_parse(head, &allocator);
 }
 
 /* A path made from its text; errors are those of jsonpath. */

@@ -19,7 +19,18 @@ typedef struct JsJsonPath
 	char	   *text;
 	Datum		jsonpath;
 	JsPath	   *simple;			/* NULL: outside of the subset */
+	JsPath	   *head;			/* what is simple before a filter; or NULL */
+	struct JsJsonPath *rest;	/* what follows, from there; NULL: nothing */
 } JsJsonPath;
+
+/*
+ * Members that a record gets from us where its id, its parent's values and
+ * those of the list are not in what the PMS sent of it.
+ */
+#define JS_KEY		"_key"
+#define JS_PARENT	"_parent"
+#define JS_LISTED	"_list"
+#define JS_GONE		"_gone"		/* its detail is not there any more */
 
 typedef struct JsStream
 {
@@ -34,11 +45,13 @@ typedef struct JsStream
 	bool		initial_known;
 	TimestampTz initial_value;
 	JsJsonPath	record_path;
+	JsJsonPath *parent_path;	/* NULL: records have no parents */
 	JsJsonPath *success_path;	/* NULL: none */
 	JsJsonPath	primary_key;
+	char	   *key_template;	/* NULL: primary_key is the id */
 	JsJsonPath *cursor_path;
 	JsJsonPath *deleted_path;
-	char	   *row_order;
+	bool		newest_first;	/* row_order */
 	Jsonb	   *fields;
 	Jsonb	   *paginator;
 	char	   *datetime_format;
@@ -53,6 +66,7 @@ typedef struct JsStream
 	int64		poll_interval;
 	int64		reconcile_interval;
 	uint64		seed;
+	bool		keyed;			/* records carry JS_KEY */
 
 	/* state */
 	bool		paused;

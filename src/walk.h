@@ -1,14 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * walk.h
- *	  Going through the pages of a list: which page is next, and is it all?
+ *	  Going through the windows and pages of a list: what is asked for next,
+ *	  and is it all?
  *
  *-------------------------------------------------------------------------
  */
 #ifndef JS_WALK_H
 #define JS_WALK_H
 
+#include "utils/hsearch.h"
+
 #include "http.h"
+#include "page.h"
 #include "stream.h"
 #include "template.h"
 
@@ -22,52 +26,58 @@ typedef enum JsPaging
 	JS_HEADER_LINK
 } JsPaging;
 
+/* What a walk is for; all but JS_WALK_CHANGES go through everything. */
+typedef enum JsWalkKind
+{
+	JS_WALK_INITIAL,
+	JS_WALK_CHANGES,
+	JS_WALK_FULL,				/* full_refresh, or somebody wants it */
+	JS_WALK_RECONCILE
+} JsWalkKind;
+
 typedef struct JsWalk
 {
+	JsWalkKind	kind;
+	JsStream   *source;			/* the stream, with the paths of this list */
+	Jsonb	   *request;
 	JsPaging	paging;
+	bool		offset_is_page; /* {offset} counts pages */
 	int			page_size;		/* 0: not told to the PMS */
 	int			base_page;
 	int			max_pages;
-	Jsonb	   *paginator;
+	uint64		shape;			/* of request, paginator and windows */
+
+	/* the range of times, clock of the PMS */
+	bool		from_known;
+	TimestampTz from;			/* of this window */
+	TimestampTz upto;			/* of this window */
+	TimestampTz until;			/* of the whole walk */
+	bool		absolute;		/* the range is not that of changes */
 
 	/* where it is */
-	char	   *since;			/* as written into the request; NULL: none */
-	TimestampTz started;		/* of the walk, our clock */
-	uint64		shape;			/* of request and paginator */
-	int			pages;			/* that were read */
-	int64		records;
+	TimestampTz started;		/* our clock */
+	int64		first_tick;		/* tick at the start */
+	int			windows;		/* that are complete */
+	int			pages;			/* that were read, in all */
+	int			index;			/* of the page in its window */
+	int64		records;		/* of the window */
 	char	   *cursor;			/* or next URL; NULL: first page */
 	bool		max_known;
 	TimestampTz max_seen;		/* newest time of a record, PMS clock */
-	uint64		last_hash;		/* of the last page's body */
+	int			empty;			/* pages without records in a row */
+	HTAB	   *seen;			/* hashes of pages and cursors of the window */
+	MemoryContext mcxt;
 } JsWalk;
 
-/* A page taken apart. */
-typedef struct JsPage
-{
-	List	   *records;		/* Jsonb */
-	List	   *bad;			/* JsBadRecord */
-	int			count;			/* of both */
-	Jsonb	   *document;		/* the whole, where paths need it; or NULL */
-	uint64		hash;
-} JsPage;
-
-/* A record that cannot be stored as it came. */
-typedef struct JsBadRecord
-{
-	char	   *external_id;	/* NULL: not to be found */
-	char	   *problem;
-	char	   *text;			/* of the record, made presentable */
-} JsBadRecord;
-
-extern JsWalk *js_walk_begin(JsStream *stream, const char *since,
+extern JsWalk *js_walk_begin(JsStream *stream, JsWalkKind kind,
 							 TimestampTz now);
 extern JsWalk *js_walk_resume(JsStream *stream);
 extern Jsonb *js_walk_progress(JsWalk *walk);
 extern void js_walk_vars(JsWalk *walk, JsVars *vars);
-extern JsPage *js_page_read(JsStream *stream, JsHttpResponse *response,
-							char **problem);
-extern bool js_walk_next(JsWalk *walk, JsStream *stream, JsPage *page,
+extern bool js_walk_next(JsWalk *walk, JsPage *page,
 						 JsHttpResponse *response, char **problem);
+extern bool js_walk_shrink(JsWalk *walk);
+extern bool js_walk_watermark(JsWalk *walk, JsStream *stream,
+							  TimestampTz *watermark);
 
 #endif							/* JS_WALK_H */

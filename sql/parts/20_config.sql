@@ -70,8 +70,10 @@ CREATE TABLE jacksync.stream
 	full_request	jsonb,
 	initial_value	timestamptz,
 	record_path		jsonpath NOT NULL DEFAULT '$[*]',
+	parent_path		jsonpath,
 	success_path	jsonpath,
 	primary_key		jsonpath NOT NULL DEFAULT '$.id',
+	key_template	text,
 	cursor_path		jsonpath DEFAULT '$.updatedAt',
 	row_order		text CHECK (row_order IN ('asc', 'desc')),
 	deleted_path	jsonpath,
@@ -101,8 +103,12 @@ COMMENT ON COLUMN jacksync.stream.request IS 'the request that lists changed rec
 COMMENT ON COLUMN jacksync.stream.full_request IS 'the request of an initial load or reconcile where it differs';
 COMMENT ON COLUMN jacksync.stream.initial_value IS '{since} of the very first run';
 COMMENT ON COLUMN jacksync.stream.record_path IS 'jsonpath of the records in the answer';
+COMMENT ON COLUMN jacksync.stream.parent_path IS
+'jsonpath of the parents of the records: record_path is then looked up in every parent, whose other members each record gets as _parent';
 COMMENT ON COLUMN jacksync.stream.success_path IS 'jsonpath predicate that a 2xx body must satisfy';
 COMMENT ON COLUMN jacksync.stream.primary_key IS 'jsonpath of the external id within a record';
+COMMENT ON COLUMN jacksync.stream.key_template IS
+'external id made of several values, such as {parent.id}:primary or {record.hotel}/{record.number}; NULL: the value at primary_key';
 COMMENT ON COLUMN jacksync.stream.cursor_path IS 'jsonpath of the time when the PMS changed a record; NULL: the start of the request counts';
 COMMENT ON COLUMN jacksync.stream.row_order IS 'desc: newest first without a filter, the walk stops at the first page older than the watermark';
 COMMENT ON COLUMN jacksync.stream.deleted_path IS 'jsonpath predicate: the record is a tombstone';

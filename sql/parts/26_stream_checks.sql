@@ -131,6 +131,20 @@ END;
 $$;
 COMMENT ON FUNCTION jacksync.check_zone(text, text, text) IS 'refuses an unknown time zone (internal)';
 
+CREATE FUNCTION jacksync.check_distance(req jsonb, member text, detail text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM jacksync.check_type('stream', 'full_request', member, req -> member, '{string}', detail);
+	PERFORM (req ->> member)::interval;
+EXCEPTION WHEN data_exception THEN
+	PERFORM jacksync.config_error('stream', 'full_request', format('%s is "%s"', member, left(req ->> member, 100)), detail,
+		'Write how far from now the range begins or ends, such as "-30 days" or "1 year".');
+END;
+$$;
+COMMENT ON FUNCTION jacksync.check_distance(jsonb, text, text) IS 'checks an end of a range (internal)';
+
 CREATE FUNCTION jacksync.check_paginator(pag jsonb, detail text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -140,7 +154,7 @@ DECLARE
 	needs text;
 BEGIN
 	PERFORM jacksync.check_members('stream', 'paginator', 'the value', pag,
-		'{type,page_size,base_page,cursor_path,next_url_path,has_more_path,total_path,max_pages}', detail);
+		'{type,page_size,base_page,offset_unit,cursor_path,next_url_path,has_more_path,total_path,max_pages}', detail);
 	PERFORM jacksync.check_type('stream', 'paginator', 'type', coalesce(pag -> 'type', 'null'), '{string}', detail);
 	PERFORM jacksync.check_one_of('stream', 'paginator', pag ->> 'type',
 		'{single_page,page_number,offset,cursor,next_url,header_link}', detail);
@@ -160,6 +174,10 @@ BEGIN
 	PERFORM jacksync.check_type('stream', 'paginator', 'cursor_path', pag -> 'cursor_path', '{string}', detail);
 	IF pag ->> 'cursor_path' !~ '^record\.' THEN
 		PERFORM jacksync.check_jsonpath('stream', 'paginator', 'cursor_path', pag -> 'cursor_path', detail);
+	END IF;
+	IF pag ? 'offset_unit' AND coalesce(pag ->> 'offset_unit', '') NOT IN ('record', 'page') THEN
+		PERFORM jacksync.config_error('stream', 'paginator', format('offset_unit is %s', left((pag -> 'offset_unit')::text, 100)), detail,
+			'Valid values are: record, page.');
 	END IF;
 	needs := CASE pag ->> 'type' WHEN 'cursor' THEN 'cursor_path' WHEN 'next_url' THEN 'next_url_path' END;
 	IF needs IS NOT NULL AND NOT pag ? needs THEN
@@ -322,7 +340,16 @@ BEGIN
 	PERFORM jacksync.check_one_of('stream', 'row_order', NEW.row_order, '{asc,desc}', detail);
 
 	PERFORM jacksync.check_request('request', 'the value', NEW.request, '{}', true, detail);
-	PERFORM jacksync.check_request('full_request', 'the value', NEW.full_request, '{}', true, detail);
+	PERFORM jacksync.check_request('full_request', 'the value', NEW.full_request,
+		'{record_path,primary_key,cursor_path,paginator,from,to}', true, detail);
+	PERFORM jacksync.check_jsonpath('stream', 'full_request', 'record_path', NEW.full_request -> 'record_path', detail);
+	PERFORM jacksync.check_jsonpath('stream', 'full_request', 'primary_key', NEW.full_request -> 'primary_key', detail);
+	PERFORM jacksync.check_jsonpath('stream', 'full_request', 'cursor_path', NEW.full_request -> 'cursor_path', detail);
+	IF NEW.full_request ? 'paginator' THEN
+		PERFORM jacksync.check_paginator(NEW.full_request -> 'paginator', detail);
+	END IF;
+	PERFORM jacksync.check_distance(NEW.full_request, 'from', detail);
+	PERFORM jacksync.check_distance(NEW.full_request, 'to', detail);
 	PERFORM jacksync.check_request('detail', 'the value', NEW.detail, '{record_path,primary_key,batch_size}', true, detail);
 	PERFORM jacksync.check_jsonpath('stream', 'detail', 'record_path', NEW.detail -> 'record_path', detail);
 	PERFORM jacksync.check_jsonpath('stream', 'detail', 'primary_key', NEW.detail -> 'primary_key', detail);
@@ -357,6 +384,22 @@ BEGIN
 		PERFORM jacksync.config_error('stream', pair.col, format('"%s" is too short', pair.value), detail,
 			format('The interval must be %s.', pair.lower));
 	END LOOP;
+
+	IF NEW.step IS NOT NULL AND NEW.sync_mode <> 'event_queue'
+		AND NEW.initial_value IS NULL AND NOT coalesce(NEW.full_request ? 'from', false)
+	THEN
+		PERFORM jacksync.config_error('stream', 'initial_value', 'NULL, but the range is read in steps', detail,
+			'Write from when on records are wanted: the first window begins there.');
+	END IF;
+	IF NEW.step <= NEW.granularity THEN
+		PERFORM jacksync.config_error('stream', 'step', format('"%s" is too short', NEW.step), detail,
+			'It must be longer than granularity.');
+	END IF;
+	IF NEW.key_template !~ '\{(record|parent)\.[A-Za-z0-9_.]+\}' THEN
+		PERFORM jacksync.config_error('stream', 'key_template',
+			format('"%s" has no placeholder', left(NEW.key_template, 100)), detail,
+			'Write the values that make the id, such as {parent.id}:primary or {record.hotel}/{record.number}.');
+	END IF;
 
 	IF ent.entity IS NOT NULL AND NOT jacksync.is_restore() THEN
 		IF NEW.property_value IS NOT NULL AND ent.property_column IS NULL THEN

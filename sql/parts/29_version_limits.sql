@@ -12,8 +12,6 @@ DECLARE
 	what	text := CASE
 		WHEN NEW.sync_mode = 'event_queue' THEN 'sync_mode event_queue'
 		WHEN NEW.detail IS NOT NULL THEN 'detail'
-		WHEN NEW.step IS NOT NULL THEN 'step'
-		WHEN NEW.row_order = 'desc' THEN 'row_order desc'
 		WHEN NEW.push ?| '{create,delete}' THEN 'push.create and push.delete'
 		WHEN jsonb_typeof(NEW.push -> 'update') = 'array' THEN 'a list of update operations'
 		WHEN coalesce(NEW.push #>> '{update,body_style}', 'merge') NOT IN ('merge', 'form')

@@ -1,0 +1,148 @@
+/*-------------------------------------------------------------------------
+ *
+ * complete.c
+ *	  The end of a complete pull: watermark, deletes, a PMS that went back.
+ *
+ * Only a pull that saw everything it asked for moves the watermark and
+ * carries out deletes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+
+#include "apply.h"
+#include "compat.h"
+#include "cycle.h"
+#include "deletes.h"
+#include "faultpoint.h"
+#include "secure.h"
+#include "statement.h"
+#include "txn.h"
+
+#define MIN_REGRESSED 5			/* fewer are late deliveries */
+
+static bool went_back(JsCycle *cycle);
+static void settle_deletes(JsCycle *cycle);
+
+/* Store where the walk is; NULL: there is none. */
+void
+js_pull_save(JsCycle *cycle)
+{
+	static JsStatement statement = {
+		"UPDATE jacksync.stream_state SET progress = $2 WHERE stream_id = $1",
+		{INT4OID, JSONBOID}
+	};
+	JsArgs		args = {0};
+
+	js_arg(&args, Int32GetDatum(cycle->stream_id));
+	js_arg_jsonb(&args, cycle->walk ? js_walk_progress(cycle->walk) : NULL);
+	js_run(&statement, &args);
+}
+
+/*
+ * The walk is complete: the watermark moves, and the data is as fresh as the
+ * start of the walk.  Then what is left of local changes goes out.
+ */
+void
+js_pull_complete(JsCycle *cycle)
+{
+	static JsStatement statement = {
+		"UPDATE jacksync.stream_state SET progress = NULL,"
+		" watermark = greatest(watermark, $2), last_sync_at = $3,"
+		" initial_done = true, full_wanted = full_wanted AND NOT $4"
+		" WHERE stream_id = $1",
+		{INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID}
+	};
+	JsWalk	   *walk = cycle->walk;
+	TimestampTz watermark;
+	bool		known;
+	JsSecurity	security;
+	JsArgs		args = {0};
+
+	if (went_back(cycle))
+		return;
+	settle_deletes(cycle);
+	known = walk != NULL &&
+		js_walk_watermark(walk, cycle->stream, &watermark);
+	js_txn_begin("completing a walk");
+	js_internal_begin(&security);
+	js_arg(&args, Int32GetDatum(cycle->stream_id));
+	js_arg_time(&args, watermark, known);
+	js_arg_time(&args, walk ? walk->started : cycle->started, true);
+	js_arg(&args, BoolGetDatum(walk != NULL && walk->kind != JS_WALK_CHANGES));
+	js_run(&statement, &args);
+	if (cycle->walk_complete != NULL)
+		cycle->walk_complete(cycle);
+	JS_FAULT("cp04");
+	js_internal_end(&security);
+	js_txn_end();
+	cycle->pull_complete = true;
+	js_outbound_start(cycle);
+}
+
+/*
+ * Did the PMS send many records as they were before, and hardly any newer one?
+ * A few are late deliveries; many are a PMS that was restored from a backup.
+ * Its old values are nobody's edits: none was applied, and the stream waits
+ * for a person.
+ */
+static bool
+went_back(JsCycle *cycle)
+{
+	static JsStatement statement = {
+		"SELECT jacksync.quarantine($1, $2, $3)",
+		{INT4OID, INT8OID, INT8OID}
+	};
+	JsSecurity	security;
+	JsArgs		args = {0};
+	char	   *words;
+
+	if (cycle->regressed < MIN_REGRESSED ||
+		cycle->regressed <= 4 * cycle->advanced)
+		return false;
+	js_txn_begin("putting a stream into quarantine");
+	js_internal_begin(&security);
+	js_arg(&args, Int32GetDatum(cycle->stream_id));
+	js_arg(&args, Int64GetDatum(cycle->regressed));
+	js_arg(&args, Int64GetDatum(cycle->counts.processed));
+	js_run(&statement, &args);
+	words = js_get_text(0, 1);
+	cycle->walk = NULL;
+	js_pull_save(cycle);
+	js_internal_end(&security);
+	js_txn_end();
+	js_cycle_fail(cycle, words);
+	return true;
+}
+
+/* Carry out the deletes of a pull that is complete, unless they are too many. */
+static void
+settle_deletes(JsCycle *cycle)
+{
+	bool		more = true;
+
+	for (bool first = true; more; first = false)
+	{
+		JsApply		apply = {0};
+
+		js_txn_begin("deleting what the PMS deleted");
+		apply.run_id = cycle->run_id;
+		apply.skip_locked = true;
+		js_apply_begin(&apply, cycle->stream->entity, cycle->stream, false);
+		apply.counts = cycle->counts;
+		more = false;
+		if (apply.pending_deletes)
+		{
+			if (first)
+				js_deletes_weigh(cycle->stream);
+			more = js_deletes_apply(&apply);
+		}
+		cycle->counts = apply.counts;
+		js_apply_end(&apply);
+		js_txn_end();
+	}
+}

@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * page.h
+ *	  An answer with records, taken apart.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_PAGE_H
+#define JS_PAGE_H
+
+#include "nodes/pg_list.h"
+
+#include "http.h"
+#include "stream.h"
+
+typedef struct JsPage
+{
+	List	   *records;		/* Jsonb */
+	List	   *bad;			/* JsBadRecord */
+	int			count;			/* of what the list has, for the paginator */
+	Jsonb	   *document;		/* the whole, where paths need it; or NULL */
+	uint64		hash;
+	bool		newest_known;
+	TimestampTz newest;			/* time of a record, clock of the PMS */
+} JsPage;
+
+/* A record that cannot be stored as it came. */
+typedef struct JsBadRecord
+{
+	char	   *external_id;	/* NULL: not to be found */
+	char	   *problem;
+	char	   *text;			/* of the record, made presentable */
+} JsBadRecord;
+
+extern JsPage *js_page_read(JsStream *stream, JsHttpResponse *response,
+							char **problem);
+extern void js_page_times(JsStream *stream, JsPage *page);
+extern void js_page_unique(JsStream *stream, JsPage *page);
+extern Jsonb *js_record_with(Jsonb *record, const char *name, Jsonb *value);
+extern char *js_scalar_text(Jsonb *value);
+
+#endif							/* JS_PAGE_H */
