@@ -66,6 +66,7 @@ js_pull_complete(JsCycle *cycle)
 	if (went_back(cycle))
 		return;
 	settle_deletes(cycle);
+	JS_FAULT("cp04");
 	known = walk != NULL &&
 		js_walk_watermark(walk, cycle->stream, &watermark);
 	js_txn_begin("completing a walk");
@@ -77,7 +78,7 @@ js_pull_complete(JsCycle *cycle)
 	js_run(&statement, &args);
 	if (cycle->walk_complete != NULL)
 		cycle->walk_complete(cycle);
-	JS_FAULT("cp04");
+	JS_FAULT("cp15");
 	js_internal_end(&security);
 	js_txn_end();
 	cycle->pull_complete = true;
