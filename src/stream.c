@@ -219,6 +219,8 @@ split_path(JsJsonPath *path)
 		return;
 	while (p > head && p[-1] == ' ')
 		p--;
+	if (p - head <= 1)
+		return;					/* nothing is before the filter */
 	path->rest = js_path_make(psprintf("$%s", path->text + (p - head)));
 	*p = '\0';
 	path->head = js_path_parse(head, &allocator);
