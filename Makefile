@@ -11,16 +11,61 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).
 
 MODULE_big = $(EXTENSION)
 OBJS = \
-	src/json.o src/jsonvalue.o src/jspath.o src/merge.o src/plan.o src/httpdate.o src/mail.o \
-	src/faultpoint.o src/secure.o src/statement.o src/txn.o src/wake.o src/value.o \
-	src/httploop.o src/httpaddress.o src/httpurl.o src/http.o \
-	src/server.o src/limiter.o src/template.o src/stream.o src/window.o \
-	src/config.o src/auth.o src/installation.o src/link.o src/journal.o \
+	src/json.o \
+	src/jsonvalue.o \
+	src/jspath.o \
+	src/merge.o \
+	src/plan.o \
+	src/httpdate.o \
+	src/mail.o \
+	src/faultpoint.o \
+	src/secure.o \
+	src/statement.o \
+	src/txn.o \
+	src/wake.o \
+	src/value.o \
+	src/httploop.o \
+	src/httpaddress.o \
+	src/httpurl.o \
+	src/http.o \
+	src/server.o \
+	src/limiter.o \
+	src/template.o \
+	src/stream.o \
+	src/window.o \
+	src/config.o \
+	src/auth.o \
+	src/installation.o \
+	src/link.o \
+	src/journal.o \
 	src/verdict.o \
-	src/row.o src/record.o src/page.o src/fold.o src/facts.o src/deletes.o src/apply.o src/push.o \
-	src/walk.o src/deliver.o src/cycle.o src/pull.o src/complete.o src/outbound.o src/run.o \
-	src/resolve.o src/explain.o src/functions.o src/capture.o src/worker.o \
-	src/launcher.o src/dropdb.o src/module.o
+	src/row.o \
+	src/record.o \
+	src/page.o \
+	src/fold.o \
+	src/facts.o \
+	src/deletes.o \
+	src/apply.o \
+	src/push.o \
+	src/sweep.o \
+	src/walk.o \
+	src/deliver.o \
+	src/cycle.o \
+	src/pull.o \
+	src/complete.o \
+	src/absent.o \
+	src/outbound.o \
+	src/reconcile.o \
+	src/run.o \
+	src/resolve.o \
+	src/explain.o \
+	src/drift.o \
+	src/functions.o \
+	src/capture.o \
+	src/worker.o \
+	src/launcher.o \
+	src/dropdb.o \
+	src/module.o
 
 SQL_PARTS = $(sort $(wildcard sql/parts/*.sql))
 DATA       = $(wildcard sql/$(EXTENSION)--*--*.sql)

@@ -467,7 +467,7 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 	}
 	if (link->hash_known && link->hash == (int64) record->hash &&
 		!link->dirty && !link->failed && version == NULL &&
-		!apply->previewing)
+		!apply->look_closely && !apply->previewing)
 	{
 		apply->counts.unchanged++;
 		return true;
@@ -723,7 +723,8 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 		js_owner_end(&security);
 		if (state == JS_ROW_LOCKED)
 		{
-			store_waiting(apply, record, "another session holds the row");
+			if (record->raw != NULL)
+				store_waiting(apply, record, "another session holds the row");
 			return false;
 		}
 	}
@@ -740,6 +741,31 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 				 NULL);
 	apply->counts.updated++;
 	return true;
+}
+
+/*
+ * A record is not at the PMS any more, though no tombstone came.  Returns
+ * false if it, or its row, is held by somebody else: then it is to be done
+ * later.
+ */
+bool
+js_apply_gone(JsApply *apply, const char *external_id)
+{
+	JsRecord	record = {0};
+	JsLink	   *link = js_link_by_external(apply->entity->entity_id,
+										   js_apply_stream_id(apply),
+										   external_id);
+
+	if (link == NULL)
+		return true;
+	link = js_link_lock(link->record_id, true);
+	if (link == NULL || link->intent_id != 0)
+		return false;
+	if (link->state != JS_LINKED)
+		return true;
+	record.external_id = pstrdup(external_id);
+	record.deleted = true;
+	return apply_delete(apply, &record, link);
 }
 
 /* Audit a decision about a record as a whole. */

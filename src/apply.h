@@ -40,6 +40,7 @@ typedef struct JsApply
 	bool		rethrow;		/* serialization failures end it all */
 	int64		run_id;
 	int64		tick;			/* when the page was requested; 0: just now */
+	bool		look_closely;	/* at every record, whatever its hash */
 	bool		open_errors;	/* there are rows in sync_error */
 	bool		defer_deletes;	/* gather them until the pull is complete */
 	bool		pending_deletes;	/* some are gathered or held */
@@ -74,6 +75,7 @@ extern bool js_apply_guarded(JsApply *apply, Jsonb *raw, const char *version,
 							 JsApplied *applied);
 extern bool js_apply_settle(JsApply *apply, int64 record_id,
 							JsApplied *applied);
+extern bool js_apply_gone(JsApply *apply, const char *external_id);
 extern bool js_must_rethrow(int sqlstate, bool serialization);
 extern JsSubject js_apply_subject(JsApply *apply, JsLink *link);
 extern int32 js_apply_stream_id(JsApply *apply);

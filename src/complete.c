@@ -14,6 +14,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "absent.h"
 #include "apply.h"
 #include "compat.h"
 #include "cycle.h"
@@ -76,13 +77,15 @@ js_pull_complete(JsCycle *cycle)
 	js_arg_time(&args, walk ? walk->started : cycle->started, true);
 	js_arg(&args, BoolGetDatum(walk != NULL && walk->kind != JS_WALK_CHANGES));
 	js_run(&statement, &args);
-	if (cycle->walk_complete != NULL)
-		cycle->walk_complete(cycle);
 	JS_FAULT("cp15");
 	js_internal_end(&security);
 	js_txn_end();
 	cycle->pull_complete = true;
-	js_outbound_start(cycle);
+	if (cycle->seen != NULL && !cycle->seen->spoilt)
+		js_absent_settle(cycle, cycle->seen, cycle->run_id, true, NULL,
+						 js_outbound_start);
+	else
+		js_outbound_start(cycle);
 }
 
 /*

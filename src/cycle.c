@@ -230,7 +230,10 @@ load_cycle(JsCycle *cycle)
 	MemoryContextSwitchTo(cycle->step);
 	js_txn_end();
 
-	js_outbound_resolve(cycle);
+	if (cycle->reconcile != NULL)
+		js_reconcile_all(cycle);
+	else
+		js_outbound_resolve(cycle);
 }
 
 /* Open a run, and mark the attempt. */
@@ -246,8 +249,9 @@ begin_run(JsCycle *cycle)
 
 	cycle->run_id = js_run_start(cycle->stream->entity,
 								 cycle->stream->server,
+								 cycle->reconcile ? "reconcile" :
 								 cycle->push_only ? "push" : "sync");
-	if (cycle->push_only)
+	if (cycle->push_only || cycle->reconcile)
 		return;
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
 	js_run(&attempt, &args);
@@ -373,6 +377,11 @@ redirect_host(JsHttpResponse *response)
 void
 js_cycle_fail(JsCycle *cycle, const char *error)
 {
+	if (cycle->reconcile != NULL && !js_reconcile_lists(cycle))
+	{
+		js_reconcile_give_up(cycle, error);
+		return;
+	}
 	cycle->error = MemoryContextStrdup(cycle->mcxt,
 									   cycle->server ?
 									   js_server_redact(cycle->server, error) :
@@ -431,7 +440,7 @@ finish(JsCycle *cycle)
 
 	if (cycle->run_id != 0)
 		js_run_finish(cycle->run_id, &cycle->counts, cycle->error);
-	if (cycle->push_only && cycle->error == NULL)
+	if ((cycle->push_only && cycle->error == NULL) || js_reconcile_lists(cycle))
 		return;
 
 	js_arg(&args, Int32GetDatum(cycle->stream_id));

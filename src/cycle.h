@@ -51,11 +51,11 @@ struct JsCycle
 
 	/* pull */
 	JsWalk	   *walk;
-	bool		reconcile;		/* compare everything with the PMS */
+	struct JsSeen *seen;		/* by a walk that is to say what is gone */
 
-	/* called in the transaction of records of a walk, and of its end */
-	void		(*page_seen) (JsCycle *cycle, List *records);
-	void		(*walk_complete) (JsCycle *cycle);
+	/* the full comparison */
+	struct JsReconcile *reconcile;	/* NULL: none under way */
+	struct Settling *settling;	/* of what is absent (absent.c) */
 
 	/* push */
 	List	   *unknown;		/* JsIntent */
@@ -93,9 +93,20 @@ extern MemoryContext js_cycle_new_request(JsCycle *cycle);
 extern JsVars *js_cycle_vars(JsCycle *cycle);
 extern void js_cycle_end(JsCycle *cycle);
 extern void js_pull_start(JsCycle *cycle);
+extern void js_pull_walk(JsCycle *cycle);
 extern void js_pull_save(JsCycle *cycle);
 extern void js_pull_complete(JsCycle *cycle);
 extern void js_outbound_resolve(JsCycle *cycle);
 extern void js_outbound_start(JsCycle *cycle);
+extern bool js_outbound_can_read(JsCycle *cycle);
+extern bool js_outbound_read_request(JsCycle *cycle, const char *external_id,
+									 JsHttpRequest *request);
+extern void js_reconcile_slice(JsCycle *cycle);
+extern void js_reconcile_all(JsCycle *cycle);
+extern bool js_reconcile_pauses(JsCycle *cycle);
+extern void js_reconcile_page(JsCycle *cycle, JsPage *page, int64 tick,
+							  bool more);
+extern bool js_reconcile_lists(JsCycle *cycle);
+extern void js_reconcile_give_up(JsCycle *cycle, const char *problem);
 
 #endif							/* JS_CYCLE_H */

@@ -22,6 +22,8 @@
 
 #define CHUNK 500				/* deletes in one transaction */
 
+static void postpone(JsApply *apply, const char *external_id);
+
 /* Has a stream deletes that are not carried out? */
 bool
 js_deletes_any(int32 stream_id)
@@ -54,6 +56,23 @@ js_deletes_gather(JsApply *apply, JsRecord *record)
 	js_arg(&args, Int64GetDatum(apply->tick));
 	js_run(&statement, &args);
 	apply->pending_deletes = true;
+}
+
+/* A delete could not be carried out now: the next pull does it. */
+static void
+postpone(JsApply *apply, const char *external_id)
+{
+	static JsStatement statement = {
+		"INSERT INTO jacksync.pending_delete (stream_id, external_id, tick,"
+		" state, absences) VALUES ($1, $2, 0, 'released', 1)"
+		" ON CONFLICT DO NOTHING",
+		{INT4OID, TEXTOID}
+	};
+	JsArgs		args = {0};
+
+	js_arg(&args, Int32GetDatum(js_apply_stream_id(apply)));
+	js_arg_text(&args, external_id);
+	js_run(&statement, &args);
 }
 
 /* The record is there again. */
@@ -100,19 +119,31 @@ js_deletes_apply(JsApply *apply)
 		"WITH d AS (DELETE FROM jacksync.pending_delete WHERE ctid = ANY (ARRAY("
 		"  SELECT ctid FROM jacksync.pending_delete WHERE stream_id = $1"
 		"  AND state IN ('gathered', 'released') LIMIT $2 FOR UPDATE))"
-		" RETURNING payload) SELECT payload FROM d",
+		" RETURNING external_id, payload) SELECT external_id, payload FROM d",
 		{INT4OID, INT8OID}
 	};
 	JsArgs		args = {0};
 	List	   *records = NIL;
+	List	   *gone = NIL;		/* there is no record that says so */
+	ListCell   *cell;
 	uint64		rows;
 
 	js_arg(&args, Int32GetDatum(js_apply_stream_id(apply)));
 	js_arg(&args, Int64GetDatum(CHUNK));
 	rows = js_run(&statement, &args);
 	for (uint64 row = 0; row < rows; row++)
-		records = lappend(records, js_get_jsonb(row, 1));
+	{
+		Jsonb	   *payload = js_get_jsonb(row, 2);
+
+		if (payload != NULL)
+			records = lappend(records, payload);
+		else
+			gone = lappend(gone, js_get_text(row, 1));
+	}
 	apply->defer_deletes = false;
 	js_apply_page(apply, records);
+	foreach(cell, gone)
+		if (!js_apply_gone(apply, lfirst(cell)))
+			postpone(apply, lfirst(cell));
 	return rows == CHUNK;
 }

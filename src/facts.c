@@ -651,6 +651,46 @@ js_facts_compare(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
 	*pms_changes = js_object_end(pms);
 }
 
+/*
+ * The fields of which both sides hold different values, though cast and
+ * triggers are allowed for: a list of JsDifference.  Writes nothing.
+ */
+List *
+js_facts_differences(JsApply *apply, JsRecord *record, JsLink *link,
+					 JsRow *row)
+{
+	JsEntity   *entity = apply->entity;
+	JsFieldFacts *facts = palloc0(sizeof(JsFieldFacts) * Max(entity->nfields, 1));
+	List	   *result = NIL;
+	FieldState *states;
+	JsSecurity	security;
+
+	if (link->conflict)
+		mark_held(entity, link, facts);
+	js_owner_begin(&security, entity->owner);
+	states = gather(entity, record, link, row, facts);
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		JsDifference *difference;
+
+		if (!facts[i].pms_present || facts[i].equal ||
+			!(facts[i].local_changed || facts[i].pms_changed))
+			continue;
+		difference = palloc0(sizeof(JsDifference));
+		difference->field = &entity->fields[i];
+		difference->base = states[i].base_json;
+		difference->local = js_value_to_json(&entity->fields[i].column,
+											 states[i].local);
+		difference->pms = states[i].pms_json;
+		difference->local_changed = facts[i].local_changed;
+		difference->pms_changed = facts[i].pms_changed;
+		difference->held = facts[i].held;
+		result = lappend(result, difference);
+	}
+	js_owner_end(&security);
+	return result;
+}
+
 /* The finished object, or NULL if it has no members. */
 static Jsonb *
 end_or_null(JsonbParseState *state)

@@ -16,6 +16,7 @@
 #include "config.h"
 #include "dropdb.h"
 #include "jacksync.h"
+#include "reconcile.h"
 #include "txn.h"
 #include "wake.h"
 #include "worker.h"
@@ -57,6 +58,7 @@ _PG_init(void)
 							GUC_UNIT_MIN,
 							NULL, NULL, NULL);
 	js_txn_define_settings();
+	js_reconcile_define_settings();
 	js_config_init();
 	js_wake_init();
 	js_launcher_init();

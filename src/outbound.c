@@ -35,8 +35,6 @@ static void send_intent(JsCycle *cycle);
 static void intent_answered(JsCycle *cycle, JsHttpResponse *response);
 static void with_apply(JsCycle *cycle, JsApply *apply, const char *activity);
 static void end_apply(JsCycle *cycle, JsApply *apply);
-static bool read_request(JsCycle *cycle, const char *external_id,
-						 JsHttpRequest *request);
 static Jsonb *body_for(JsCycle *cycle, Jsonb *operation);
 static void put_at_path(JsonbParseState **state, Jsonb *changes,
 						Jsonb *operation, JsStream *stream,
@@ -76,7 +74,7 @@ look_up_next(JsCycle *cycle)
 	}
 	cycle->intent = linitial(cycle->unknown);
 	cycle->unknown = list_delete_first(cycle->unknown);
-	if (!read_request(cycle, cycle->intent->external_id, &request))
+	if (!js_outbound_read_request(cycle, cycle->intent->external_id, &request))
 	{
 		JsApply		apply = {0};
 
@@ -180,7 +178,10 @@ next_record(JsCycle *cycle)
 
 		if (candidates == NIL)
 		{
-			js_cycle_end(cycle);
+			if (cycle->push_only)
+				js_cycle_end(cycle);
+			else
+				js_reconcile_slice(cycle);
 			return;
 		}
 		if (read)
@@ -229,7 +230,7 @@ read_first(JsCycle *cycle, const char *external_id)
 
 	cycle->reading_record = cycle->last_record;
 	cycle->reading_id = MemoryContextStrdup(cycle->mcxt, external_id);
-	if (!read_request(cycle, external_id, &request))
+	if (!js_outbound_read_request(cycle, external_id, &request))
 	{
 		js_cycle_fail(cycle, "the stream has no push.read");
 		return;
@@ -391,7 +392,7 @@ intent_answered(JsCycle *cycle, JsHttpResponse *response)
 		/* 2xx is no proof: see what the PMS has now */
 		JsHttpRequest request = {0};
 
-		if (read_request(cycle, intent->external_id, &request))
+		if (js_outbound_read_request(cycle, intent->external_id, &request))
 			js_cycle_send(cycle, &request, odd_answer_looked_up);
 		return;
 	}
@@ -425,9 +426,18 @@ end_apply(JsCycle *cycle, JsApply *apply)
 	js_txn_end();
 }
 
+/* Can one record be read by itself? */
+bool
+js_outbound_can_read(JsCycle *cycle)
+{
+	return cycle->stream->push != NULL &&
+		js_jsonb_member(cycle->stream->push, "read") != NULL;
+}
+
 /* The request that reads one record; false if the stream has none. */
-static bool
-read_request(JsCycle *cycle, const char *external_id, JsHttpRequest *request)
+bool
+js_outbound_read_request(JsCycle *cycle, const char *external_id,
+						 JsHttpRequest *request)
 {
 	Jsonb	   *template = cycle->stream->push ?
 	js_jsonb_member(cycle->stream->push, "read") : NULL;

@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "absent.h"
 #include "apply.h"
 #include "compat.h"
 #include "cycle.h"
@@ -30,12 +31,12 @@
 
 #define CHUNK 500				/* records in one transaction */
 
-static void begin_walk(JsCycle *cycle);
 static JsWalkKind kind_of_walk(JsCycle *cycle);
 static void ask_for_page(JsCycle *cycle);
 static void page_arrived(JsCycle *cycle, JsHttpResponse *response);
 static JsPage *read_page(JsCycle *cycle, JsHttpResponse *response,
 						 char **problem);
+static void fail(JsCycle *cycle, const char *problem);
 static char *page_problem(JsCycle *cycle, JsHttpResponse *response);
 static void apply_page(JsCycle *cycle, JsPage *page, int64 tick,
 					   bool advance);
@@ -55,12 +56,12 @@ js_pull_start(JsCycle *cycle)
 		return;
 	}
 	retry_stored(cycle);
-	begin_walk(cycle);
+	js_pull_walk(cycle);
 }
 
 /* Begin a walk, or go on with it. */
-static void
-begin_walk(JsCycle *cycle)
+void
+js_pull_walk(JsCycle *cycle)
 {
 	JsWalkKind	kind = kind_of_walk(cycle);
 	MemoryContext old;
@@ -78,6 +79,9 @@ begin_walk(JsCycle *cycle)
 		cycle->walk = js_walk_begin(cycle->stream, kind, cycle->started);
 		js_internal_begin(&security);
 		cycle->walk->first_tick = js_tick();
+		if (kind == JS_WALK_FULL &&
+			strcmp(cycle->stream->sync_mode, "full_refresh") == 0)
+			cycle->seen = js_seen_begin(cycle->mcxt, js_seen_last_record());
 		js_internal_end(&security);
 	}
 	MemoryContextSwitchTo(old);
@@ -93,7 +97,7 @@ kind_of_walk(JsCycle *cycle)
 
 	if (!stream->initial_done)
 		return JS_WALK_INITIAL;
-	if (cycle->reconcile)
+	if (cycle->reconcile != NULL)
 		return JS_WALK_RECONCILE;
 	if (stream->full_wanted || strcmp(stream->sync_mode, "full_refresh") == 0)
 		return JS_WALK_FULL;
@@ -125,7 +129,7 @@ ask_for_page(JsCycle *cycle)
 	js_txn_end();
 	if (request.url == NULL)
 	{
-		js_cycle_fail(cycle, "the next page is on another host, which is not asked");
+		fail(cycle, "the next page is on another host, which is not asked");
 		return;
 	}
 	js_cycle_send(cycle, &request, page_arrived);
@@ -153,15 +157,25 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 		page = read_page(cycle, response, &problem);
 	if (page == NULL)
 	{
-		js_cycle_fail(cycle, problem);
+		fail(cycle, problem);
 		return;
 	}
 	js_txn_begin("looking for the next page");
 	more = js_walk_next(cycle->walk, page, response, &problem);
 	js_txn_end();
-	if (more)
+	if (cycle->seen != NULL)
+		js_seen_page(cycle->seen, cycle->walk->source, page);
+	if (more && !js_reconcile_pauses(cycle))
 		ask_for_page(cycle);
 	JS_FAULT("cp02");
+	if (cycle->reconcile != NULL)
+	{
+		if (problem == NULL)
+			js_reconcile_page(cycle, page, tick, more);
+		else
+			js_reconcile_give_up(cycle, problem);
+		return;
+	}
 	apply_page(cycle, page, tick, problem == NULL);
 	if (cycle->narrate)
 		ereport(NOTICE,
@@ -172,6 +186,16 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 		js_cycle_fail(cycle, problem);
 	else if (!more && !cycle->done)
 		js_pull_complete(cycle);
+}
+
+/* The walk cannot go on. */
+static void
+fail(JsCycle *cycle, const char *problem)
+{
+	if (cycle->reconcile != NULL)
+		js_reconcile_give_up(cycle, problem);
+	else
+		js_cycle_fail(cycle, problem);
 }
 
 /* What is wrong with an answer to the request for a page. */
@@ -263,8 +287,6 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 	cycle->regressed += apply.regressed;
 	cycle->advanced += apply.advanced;
 	js_run_progress(cycle->run_id, &cycle->counts);
-	if (cycle->page_seen != NULL)
-		cycle->page_seen(cycle, records);
 	if (last && advance)
 		js_pull_save(cycle);
 	js_apply_end(&apply);

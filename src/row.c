@@ -103,6 +103,57 @@ js_row_read(JsEntity *entity, const char *local_id, JsRow *row)
 					  parse_id(entity, local_id), false, false, row);
 }
 
+/*
+ * The next rows in the order of the primary key, behind one (NULL: from the
+ * first): a list of JsRowKey.
+ */
+List *
+js_row_scan(JsEntity *entity, const char *after, int limit)
+{
+	StringInfoData sql;
+	StringInfoData names;
+	StringInfoData args;
+	JsColumn  **columns = palloc(sizeof(JsColumn *) * entity->nkeys);
+	List	   *result = NIL;
+
+	initStringInfo(&sql);
+	initStringInfo(&names);
+	initStringInfo(&args);
+	for (int i = 0; i < entity->nkeys; i++)
+	{
+		columns[i] = &entity->keys[i];
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "",
+						 quote_identifier(entity->keys[i].name));
+		appendStringInfo(&args, "%s$%d", i > 0 ? ", " : "", i + 1);
+	}
+	appendStringInfo(&sql, "SELECT %s, %s IS NOT NULL FROM %s", names.data,
+					 quote_identifier(entity->external.name),
+					 table_name(entity, true));
+	if (after != NULL)
+		appendStringInfo(&sql, " WHERE (%s) > (%s)", names.data, args.data);
+	appendStringInfo(&sql, " ORDER BY %s LIMIT %d", names.data, limit);
+	execute(entity, sql.data, after ? entity->nkeys : 0, columns,
+			after ? parse_id(entity, after) : NULL);
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		JsRowKey   *key = palloc(sizeof(JsRowKey));
+		JsValue    *values = palloc(sizeof(JsValue) * entity->nkeys);
+		bool		isnull;
+
+		for (int i = 0; i < entity->nkeys; i++)
+			values[i].value = SPI_getbinval(SPI_tuptable->vals[row],
+											SPI_tuptable->tupdesc, i + 1,
+											&values[i].isnull);
+		key->local_id = js_row_id_from_values(entity, values);
+		key->known = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[row],
+												SPI_tuptable->tupdesc,
+												entity->nkeys + 1, &isnull));
+		result = lappend(result, key);
+	}
+	return result;
+}
+
 /* Lock a row by the id that the PMS gave it. */
 JsRowState
 js_row_lock_external(JsEntity *entity, const char *external_id,

@@ -30,6 +30,13 @@ typedef struct JsRow
 	JsValue    *values;			/* of the entity's fields */
 } JsRow;
 
+/* A row of the table, as the local sweep meets it. */
+typedef struct JsRowKey
+{
+	char	   *local_id;
+	bool		known;			/* it has an id of the PMS */
+} JsRowKey;
+
 extern JsRowState js_row_lock(JsEntity *entity, const char *local_id,
 							  bool skip_locked, JsRow *row);
 extern JsRowState js_row_lock_external(JsEntity *entity,
@@ -38,6 +45,7 @@ extern JsRowState js_row_lock_external(JsEntity *entity,
 									   bool skip_locked, JsRow *row);
 extern JsRowState js_row_read(JsEntity *entity, const char *local_id,
 							  JsRow *row);
+extern List *js_row_scan(JsEntity *entity, const char *after, int limit);
 extern bool js_row_update(JsEntity *entity, JsRow *row, const bool *write,
 						  const JsValue *values, const char *external_id);
 extern bool js_row_insert(JsEntity *entity, const char *external_id,

@@ -29,6 +29,7 @@
 #include "txn.h"
 
 static bool in_session = false;
+static bool in_caller = false;	/* in a function: nothing is committed */
 static bool active = false;
 static MemoryContext caller_context;
 static MemoryContext outer_context;
@@ -71,6 +72,20 @@ js_txn_use_session(bool session)
 	in_session = session;
 }
 
+/*
+ * Are we in a function, in the transaction of its caller?  Then nothing is
+ * committed here, and what is sent in between is sent with the transaction
+ * open: for calls of people, never for the worker.  Returns what was.
+ */
+bool
+js_txn_use_caller(bool caller)
+{
+	bool		before = in_caller;
+
+	in_caller = caller;
+	return before;
+}
+
 /* Is a transaction of ours under way? */
 bool
 js_txn_active(void)
@@ -87,7 +102,7 @@ js_txn_begin(const char *activity)
 {
 	Assert(!active);
 	caller_context = CurrentMemoryContext;
-	if (!in_session)
+	if (!in_session && !in_caller)
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
@@ -115,7 +130,9 @@ js_txn_end(void)
 	CurrentResourceOwner = outer_owner;
 	PopActiveSnapshot();
 	active = false;
-	if (in_session)
+	if (in_caller)
+		 /* its transaction goes on */ ;
+	else if (in_session)
 		SPI_commit();
 	else
 	{
@@ -141,13 +158,14 @@ js_txn_abort(void)
 		return;
 	js_watchdog(false);
 	active = false;
-	if (in_session)
+	if (in_session || in_caller)
 	{
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(outer_context);
 		CurrentResourceOwner = outer_owner;
 		PopActiveSnapshot();
-		SPI_rollback();
+		if (!in_caller)
+			SPI_rollback();
 	}
 	else
 	{

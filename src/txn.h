@@ -13,6 +13,7 @@
 #define JS_TXN_H
 
 extern void js_txn_use_session(bool session);
+extern bool js_txn_use_caller(bool caller);
 extern void js_txn_begin(const char *activity);
 extern void js_txn_end(void);
 extern void js_txn_abort(void);

@@ -6,20 +6,22 @@ CREATE TABLE jacksync.pending_delete
 (
 	stream_id	integer NOT NULL,
 	external_id	text COLLATE "C" NOT NULL,
-	payload		jsonb NOT NULL,
+	payload		jsonb,
 	tick		bigint NOT NULL,
 	seen_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	state		text NOT NULL DEFAULT 'gathered' CHECK (state IN ('gathered', 'held', 'released', 'rejected')),
+	state		text NOT NULL DEFAULT 'gathered' CHECK (state IN ('absent', 'gathered', 'held', 'released', 'rejected')),
+	absences	integer NOT NULL DEFAULT 0,
 	PRIMARY KEY (stream_id, external_id)
 );
 COMMENT ON TABLE jacksync.pending_delete IS
 'records that the PMS says are deleted and whose rows are still here: see release_deletes() and reject_deletes()';
 COMMENT ON COLUMN jacksync.pending_delete.stream_id IS 'number of the stream';
 COMMENT ON COLUMN jacksync.pending_delete.external_id IS 'id of the record at the PMS';
-COMMENT ON COLUMN jacksync.pending_delete.payload IS 'the record as the PMS sent it';
+COMMENT ON COLUMN jacksync.pending_delete.payload IS 'the record as the PMS sent it; NULL: it was missing from a complete list';
 COMMENT ON COLUMN jacksync.pending_delete.tick IS 'when it was requested, in ticks';
 COMMENT ON COLUMN jacksync.pending_delete.seen_at IS 'when it was first seen';
-COMMENT ON COLUMN jacksync.pending_delete.state IS 'gathered (the pull goes on), held for a person, released or rejected by one';
+COMMENT ON COLUMN jacksync.pending_delete.state IS 'absent (from a complete list, not sure yet), gathered (the pull goes on), held for a person, released or rejected by one';
+COMMENT ON COLUMN jacksync.pending_delete.absences IS 'complete lists in a row from which it was missing; 0: the PMS says that it is deleted';
 SELECT pg_catalog.pg_extension_config_dump('jacksync.pending_delete', '');
 
 CREATE FUNCTION jacksync.weigh_deletes(stream integer)
@@ -37,7 +39,7 @@ BEGIN
 		INTO s
 		FROM jacksync.stream t JOIN jacksync.entity e ON e.entity = t.entity WHERE t.stream_id = stream;
 	SELECT count(*) INTO n FROM jacksync.pending_delete d
-		WHERE d.stream_id = stream AND d.state IN ('gathered', 'held');
+		WHERE d.stream_id = stream AND d.state IN ('absent', 'gathered', 'held');
 	IF n <= s.most THEN
 		RETURN false;
 	END IF;
@@ -46,7 +48,7 @@ BEGIN
 	IF n * 100 <= s.percent * total THEN
 		RETURN false;
 	END IF;
-	UPDATE jacksync.pending_delete d SET state = 'held' WHERE d.stream_id = stream AND d.state = 'gathered';
+	UPDATE jacksync.pending_delete d SET state = 'held' WHERE d.stream_id = stream AND d.state IN ('absent', 'gathered');
 	PERFORM jacksync.alert_raise('mass_delete', 'critical', 'Mass Delete Held',
 		format('The PMS says that %s of %s records of %s are deleted. Nothing was deleted here: a person must decide.', n, total, s.entity),
 		s.entity, s.server, jsonb_build_object('records', n, 'of', total, 'release',

@@ -25,6 +25,10 @@ BEGIN
 			SELECT r.run_id FROM jacksync.sync_run r WHERE r.started < now() - runs ORDER BY r.started LIMIT most);
 		GET DIAGNOSTICS k = ROW_COUNT;
 		n := n + k;
+		DELETE FROM jacksync.drift WHERE drift_id IN (
+			SELECT d.drift_id FROM jacksync.drift d WHERE d.found_at < now() - runs ORDER BY d.found_at LIMIT most);
+		GET DIAGNOSTICS k = ROW_COUNT;
+		n := n + k;
 		-- what is open stays, however old it is
 		DELETE FROM jacksync.sync_error WHERE error_id IN (
 			SELECT e.error_id FROM jacksync.sync_error e
@@ -85,6 +89,8 @@ BEGIN
 	DELETE FROM jacksync.manual_conflict m WHERE m.record_id = ANY (ids);
 	DELETE FROM jacksync.sync_error x WHERE x.entity = forget.entity
 		AND (x.external_id = forget.external_id OR x.local_id = ANY (locals));
+	DELETE FROM jacksync.drift d WHERE d.entity = forget.entity
+		AND (d.external_id = forget.external_id OR d.local_id = ANY (locals));
 	DELETE FROM jacksync.pending_delete d USING jacksync.stream s
 		WHERE s.stream_id = d.stream_id AND s.entity = forget.entity AND d.external_id = forget.external_id;
 	UPDATE jacksync.alert a SET message = 'forgotten', context = '{}', resolved_at = coalesce(a.resolved_at, now())

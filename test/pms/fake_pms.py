@@ -16,6 +16,7 @@ switch on.  It prints its port on the first line of its output.
     POST   /_control/append/COLLECTION/ID   and adds elements to arrays
     POST   /_control/put/COLLECTION/ID      a record as it is given
     POST   /_control/delete/COLLECTION/ID
+    POST   /_control/vanish/COLLECTION/ID   gone without a trace
     GET    /_control/record/COLLECTION/ID
     POST   /_control/faults                 [{kind, match, count, ...}]
     DELETE /_control/faults                 heal
@@ -214,6 +215,7 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get('Content-Length') or 0)
         self.body = self.rfile.read(length) if length else b''
         self.status = None
+        self.hidden = frozenset()
         path = [p for p in parts.path.split('/') if p]
         try:
             if path[:1] == ['_control']:
@@ -247,6 +249,9 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 return False
         kind = fault['kind']
+        if kind == 'hide':
+            self.hidden = set(fault['ids'])
+            return False
         if kind == 'down':
             self.cut()
         elif kind == 'reset':
@@ -297,6 +302,7 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     quiet = False
+    hidden = frozenset()        # a list that lies
 
     def reply(self, *args, **kwargs):
         if not self.quiet:
@@ -366,6 +372,7 @@ class Handler(BaseHTTPRequestHandler):
                 total = len(rows)
             else:
                 rows, total = store.page(coll, since, first, size)
+                rows = [row for row in rows if row['id'] not in self.hidden]
             data = json.dumps({'data': rows, 'page': page, 'pageSize': size, 'total': total,
                                'hasMore': first + size < total}).encode()
         self.reply(200, raw=data)
@@ -450,6 +457,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(200, body)
             elif path[0] == 'delete':
                 self.remove(path[1], path[2], 'user')
+                self.answer(200, {})
+            elif path[0] == 'vanish':
+                # gone, and nothing tells of it
+                store.records[path[1]].pop(path[2], None)
+                store.sorted.pop(path[1], None)
                 self.answer(200, {})
             elif path[0] == 'record':
                 self.answer(200, store.records.get(path[1], {}).get(path[2]))

@@ -65,7 +65,7 @@ sub control
 	return $self->{json}->decode($answer->{content} eq 'null' ? '{}' : $answer->{content});
 }
 
-=head2 edit(collection, id, { field => value }), put(...), delete(collection, id)
+=head2 edit(collection, id, { field => value }), put(...), delete(collection, id), vanish(...)
 
 Somebody at the hotel changes a record in the PMS.
 
@@ -74,6 +74,7 @@ Somebody at the hotel changes a record in the PMS.
 sub edit { my ($self, $coll, $id, $patch) = @_; return $self->control('POST', "edit/$coll/$id", $patch); }
 sub put { my ($self, $coll, $id, $record) = @_; return $self->control('POST', "put/$coll/$id", $record); }
 sub delete { my ($self, $coll, $id) = @_; return $self->control('POST', "delete/$coll/$id", {}); }
+sub vanish { my ($self, $coll, $id) = @_; return $self->control('POST', "vanish/$coll/$id", {}); }
 sub record { my ($self, $coll, $id) = @_; return $self->control('GET', "record/$coll/$id"); }
 
 =head2 quiet(collection, id, { field => value }), ids(collection), mails, forget_log, expire
