@@ -23,6 +23,7 @@ OBJS = \
 	src/statement.o \
 	src/txn.o \
 	src/wake.o \
+	src/heap.o \
 	src/value.o \
 	src/httploop.o \
 	src/httpaddress.o \

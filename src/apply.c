@@ -34,6 +34,7 @@
 #include "facts.h"
 #include "faultpoint.h"
 #include "fold.h"
+#include "heap.h"
 #include "jacksync.h"
 #include "secure.h"
 #include "statement.h"
@@ -167,6 +168,7 @@ js_apply_page(JsApply *apply, List *records)
 	MemoryContext record_context;
 	ErrorData  *error = NULL;
 	ListCell   *cell;
+	JsHeapPage	page;
 	bool		done = false;
 
 	record_context = AllocSetContextCreate(mcxt, "jacksync record",
@@ -175,6 +177,7 @@ js_apply_page(JsApply *apply, List *records)
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(mcxt);
+	js_heap_page_begin(&page);
 	PG_TRY();
 	{
 		foreach(cell, records)
@@ -187,6 +190,7 @@ js_apply_page(JsApply *apply, List *records)
 			MemoryContextReset(record_context);
 		}
 		MemoryContextSwitchTo(mcxt);
+		js_heap_page_end(&page);
 		ReleaseCurrentSubTransaction();
 		done = true;
 	}
@@ -196,6 +200,7 @@ js_apply_page(JsApply *apply, List *records)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		js_heap_page_abort(&page);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(mcxt);
@@ -448,12 +453,20 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 	JsEntity   *entity = apply->entity;
 	JsRecord   *record = js_record_read(entity, apply->stream, apply->plain,
 										raw);
-	JsLink	   *link = js_link_by_external(entity->entity_id,
-										   js_apply_stream_id(apply),
-										   record->external_id);
+	JsLink	   *link;
 	JsSubject	subject;
 
 	apply->counts.processed++;
+	if (version != NULL || apply->look_closely || apply->previewing)
+		link = js_link_by_external(entity->entity_id,
+								   js_apply_stream_id(apply),
+								   record->external_id);
+	else if (js_link_gate(entity->entity_id, js_apply_stream_id(apply),
+						  record->external_id, (int64) record->hash, &link))
+	{
+		apply->counts.unchanged++;
+		return true;
+	}
 	if (version != NULL)
 		record->version = pstrdup(version);
 	if (link == NULL)
@@ -465,15 +478,11 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 		apply->counts.unchanged++;
 		return true;
 	}
-	if (link->hash_known && link->hash == (int64) record->hash &&
-		!link->dirty && !link->failed && version == NULL &&
-		!apply->look_closely && !apply->previewing)
-	{
-		apply->counts.unchanged++;
-		return true;
-	}
 
-	link = applied->link = js_link_lock(link->record_id, apply->skip_locked);
+	/* in a page that is done again if need be, nobody's lock will do too */
+	if (!link->untouched || !js_heap_paged())
+		link = applied->link = js_link_lock(link->record_id,
+											apply->skip_locked);
 	if (link == NULL)
 	{
 		store_waiting(apply, record, "another session works on the record");

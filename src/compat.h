@@ -63,6 +63,44 @@
 #define js_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, n)
 #endif
 
+/* What heap.c calls of the executor. */
+#if PG_VERSION_NUM >= 160000
+#define JsColumnPermissions RTEPermissionInfo
+#define js_column_permissions(list, rte) addRTEPermissionInfo(list, rte)
+#define JsUpdateIndexes TU_UpdateIndexes
+#define js_insert_index_tuples(info, slot, estate, indexes) \
+	((indexes) == TU_None ? NIL : \
+	 ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL, \
+						   (indexes) == TU_Summarizing))
+#define js_epq_init(epq, estate) \
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL)
+#else
+#define JsColumnPermissions RangeTblEntry
+#define js_column_permissions(list, rte) (rte)
+#define JsUpdateIndexes bool
+#define js_insert_index_tuples(info, slot, estate, indexes) \
+	((indexes) ? \
+	 ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL) : NIL)
+#define js_epq_init(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1)
+#endif
+#if PG_VERSION_NUM >= 180000
+#define js_init_range_table(estate, rte, permissions) \
+	ExecInitRangeTable(estate, list_make1(rte), permissions, \
+					   bms_make_singleton(1))
+#define js_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#elif PG_VERSION_NUM >= 160000
+#define js_init_range_table(estate, rte, permissions) \
+	ExecInitRangeTable(estate, list_make1(rte), permissions)
+#else
+#define js_init_range_table(estate, rte, permissions) \
+	((void) (permissions), ExecInitRangeTable(estate, list_make1(rte)))
+#endif
+#if PG_VERSION_NUM < 180000
+#define js_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
 /*
  * SQL-callable functions are the only symbols that leave the library: it is
  * compiled with hidden visibility.  (Before 16 PG_FUNCTION_INFO_V1 declares

@@ -3,56 +3,201 @@
  * link.c
  *	  The state of one record: rows of jacksync.link.
  *
+ * The table is ours and plain, so it is read and written directly (heap.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/sequence.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
+#include "heap.h"
 #include "jacksync.h"
 #include "link.h"
-#include "statement.h"
 
-#define LINK_COLUMNS \
-	"record_id, entity_id, stream_id, external_id, local_id, state::text," \
-	" dirty, waiting, conflict, failed, must_pull, intent_id, finalized_tick," \
-	" push_failures, local_updated_at, local_times, local_base, version," \
-	" snapshot, pms_updated_at, hash, decided"
+/* Columns of jacksync.link, in their order. */
+enum
+{
+	LINK_RECORD_ID,
+	LINK_ENTITY_ID,
+	LINK_STREAM_ID,
+	LINK_EXTERNAL_ID,
+	LINK_LOCAL_ID,
+	LINK_STATE,
+	LINK_DIRTY,
+	LINK_WAITING,
+	LINK_CONFLICT,
+	LINK_FAILED,
+	LINK_MUST_PULL,
+	LINK_INTENT_ID,
+	LINK_FINALIZED_TICK,
+	LINK_PUSH_FAILURES,
+	LINK_NEXT_PUSH_AT,
+	LINK_LOCAL_UPDATED_AT,
+	LINK_LOCAL_TIMES,
+	LINK_LOCAL_BASE,
+	LINK_DECIDED,
+	LINK_VERSION,
+	LINK_SNAPSHOT,
+	LINK_PMS_UPDATED_AT,
+	LINK_LAST_SYNC_AT,
+	LINK_HASH,
+	LINK_NATTS
+};
 
-static JsLink *read_link(void);
+/* What is kept with the open table. */
+typedef struct LinkAccess
+{
+	JsHeapIndex *primary;
+	JsHeapIndex *external;
+	JsHeapIndex *local;
+	Oid			sequence;
+} LinkAccess;
+
+static JsHeap *open_links(void);
+static Oid	index_named(JsHeap *heap, const char *name);
+static bool find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
+						  const char *external_id);
+static bool find_record(JsHeap *heap, int64 record_id);
+static JsLink *read_link(TupleTableSlot *slot);
+static char *text_at(TupleTableSlot *slot, int column);
+static Jsonb *jsonb_at(TupleTableSlot *slot, int column);
+static void fill_slot(JsHeap *heap, JsLink *link);
+static void set_text(TupleTableSlot *slot, int column, const char *text);
+static void set_jsonb(TupleTableSlot *slot, int column, Jsonb *json);
+static void set_int8(TupleTableSlot *slot, int column, int64 value,
+					 bool known);
+
+/* Open the table with its indexes. */
+static JsHeap *
+open_links(void)
+{
+	static Oid	relid = InvalidOid;
+	JsHeap	   *heap;
+	LinkAccess *access;
+
+	/* by name again after DROP EXTENSION */
+	if (!OidIsValid(relid) || !js_heap_paged())
+		relid = get_relname_relid("link", get_namespace_oid(JS_SCHEMA, false));
+	heap = js_heap_open(relid);
+	if (heap->extra != NULL)
+		return heap;
+	access = MemoryContextAllocZero(heap->mcxt, sizeof(LinkAccess));
+	access->primary = js_heap_index(heap, index_named(heap, "link_pkey"), 1);
+	access->external = js_heap_index(heap, index_named(heap, "link_external"),
+									 3);
+	access->local = js_heap_index(heap, index_named(heap, "link_local"), 2);
+	heap->extra = access;
+	return heap;
+}
+
+/* An index of it by name. */
+static Oid
+index_named(JsHeap *heap, const char *name)
+{
+	for (int i = 0; i < heap->info->ri_NumIndices; i++)
+	{
+		Relation	index = heap->info->ri_IndexRelationDescs[i];
+
+		if (strcmp(RelationGetRelationName(index), name) == 0)
+			return RelationGetRelid(index);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("index \"%s\" of table \"%s\" does not exist", name,
+					RelationGetRelationName(heap->rel)),
+			 errhint("Create the extension anew.")));
+	return InvalidOid;			/* keep the compiler quiet */
+}
+
+/* Find a link by its id at the PMS. */
+static bool
+find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
+			  const char *external_id)
+{
+	JsHeapIndex *index = ((LinkAccess *) heap->extra)->external;
+	text	   *id = cstring_to_text(external_id);
+	bool		found;
+
+	index->keys[0].sk_argument = Int32GetDatum(entity_id);
+	index->keys[1].sk_argument = PointerGetDatum(id);
+	index->keys[2].sk_argument = Int32GetDatum(stream_id);
+	found = js_heap_find(heap, index, false);
+	pfree(id);
+	return found;
+}
+
+/* Find a link by its number. */
+static bool
+find_record(JsHeap *heap, int64 record_id)
+{
+	JsHeapIndex *index = ((LinkAccess *) heap->extra)->primary;
+
+	index->keys[0].sk_argument = Int64GetDatum(record_id);
+	return js_heap_find(heap, index, false);
+}
 
 /* The link of a record by its id at the PMS; NULL if there is none. */
 JsLink *
 js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
 {
-	static JsStatement statement = {
-		"SELECT " LINK_COLUMNS " FROM jacksync.link"
-		" WHERE entity_id = $1 AND external_id = $2 AND stream_id = $3",
-		{INT4OID, TEXTOID, INT4OID}
-	};
-	JsArgs		args = {0};
+	JsHeap	   *heap = open_links();
+	JsLink	   *link = NULL;
 
-	js_arg(&args, Int32GetDatum(entity_id));
-	js_arg_text(&args, external_id);
-	js_arg(&args, Int32GetDatum(stream_id));
-	return js_run(&statement, &args) > 0 ? read_link() : NULL;
+	if (find_external(heap, entity_id, stream_id, external_id))
+		link = read_link(heap->found);
+	js_heap_close(heap);
+	return link;
+}
+
+/*
+ * The hash gate.  True if the record came as it did the last time, and nothing
+ * happened here since; else link is the record's link, or NULL.
+ */
+bool
+js_link_gate(int32 entity_id, int32 stream_id, const char *external_id,
+			 int64 hash, JsLink **link)
+{
+	JsHeap	   *heap = open_links();
+	TupleTableSlot *slot = heap->found;
+	bool		same = false;
+
+	*link = NULL;
+	if (find_external(heap, entity_id, stream_id, external_id))
+	{
+		slot_getallattrs(slot);
+		same = !slot->tts_isnull[LINK_HASH] &&
+			DatumGetInt64(slot->tts_values[LINK_HASH]) == hash &&
+			!DatumGetBool(slot->tts_values[LINK_DIRTY]) &&
+			!DatumGetBool(slot->tts_values[LINK_FAILED]);
+		if (!same)
+			*link = read_link(slot);
+	}
+	js_heap_close(heap);
+	return same;
 }
 
 /* The link of a local row; NULL if there is none. */
 JsLink *
 js_link_by_local(int32 entity_id, const char *local_id)
 {
-	static JsStatement statement = {
-		"SELECT " LINK_COLUMNS " FROM jacksync.link"
-		" WHERE entity_id = $1 AND local_id = $2",
-		{INT4OID, TEXTOID}
-	};
-	JsArgs		args = {0};
+	JsHeap	   *heap = open_links();
+	JsHeapIndex *index = ((LinkAccess *) heap->extra)->local;
+	JsLink	   *link = NULL;
 
-	js_arg(&args, Int32GetDatum(entity_id));
-	js_arg_text(&args, local_id);
-	return js_run(&statement, &args) > 0 ? read_link() : NULL;
+	index->keys[0].sk_argument = Int32GetDatum(entity_id);
+	index->keys[1].sk_argument = CStringGetTextDatum(local_id);
+	if (js_heap_find(heap, index, false))
+		link = read_link(heap->found);
+	js_heap_close(heap);
+	return link;
 }
 
 /*
@@ -62,137 +207,212 @@ js_link_by_local(int32 entity_id, const char *local_id)
 JsLink *
 js_link_lock(int64 record_id, bool skip_locked)
 {
-	static JsStatement wait = {
-		"SELECT " LINK_COLUMNS " FROM jacksync.link WHERE record_id = $1"
-		" FOR NO KEY UPDATE",
-		{INT8OID}
-	};
-	static JsStatement skip = {
-		"SELECT " LINK_COLUMNS " FROM jacksync.link WHERE record_id = $1"
-		" FOR NO KEY UPDATE SKIP LOCKED",
-		{INT8OID}
-	};
-	JsArgs		args = {0};
+	JsHeap	   *heap = open_links();
+	JsLink	   *link = NULL;
+	bool		again = true;
 
-	js_arg(&args, Int64GetDatum(record_id));
-	return js_run(skip_locked ? &skip : &wait, &args) > 0 ? read_link() : NULL;
-}
-
-/* The link in the first row of the present result. */
-static JsLink *
-read_link(void)
-{
-	JsLink	   *link = palloc0(sizeof(JsLink));
-	bool		isnull;
-
-	link->record_id = js_get_int8(0, 1);
-	link->entity_id = js_get_int4(0, 2);
-	link->stream_id = js_get_int4(0, 3);
-	link->external_id = js_get_text(0, 4);
-	link->local_id = js_get_text(0, 5);
-	link->state = js_get_text(0, 6)[0];
-	link->dirty = js_get_bool(0, 7);
-	link->waiting = js_get_bool(0, 8);
-	link->conflict = js_get_bool(0, 9);
-	link->failed = js_get_bool(0, 10);
-	link->must_pull = js_get_bool(0, 11);
-	link->intent_id = js_get_int8(0, 12);
-	link->finalized_tick = js_get_int8(0, 13);
-	link->push_failures = js_get_int4(0, 14);
-	link->local_updated_at = js_get_int8(0, 15);
-	(void) js_get(0, 15, &isnull);
-	link->local_time_known = !isnull;
-	link->local_times = js_get_jsonb(0, 16);
-	link->local_base = js_get_jsonb(0, 17);
-	link->version = js_get_text(0, 18);
-	link->snapshot = js_get_jsonb(0, 19);
-	link->pms_updated_at = js_get_int8(0, 20);
-	(void) js_get(0, 20, &isnull);
-	link->pms_time_known = !isnull;
-	link->hash = js_get_int8(0, 21);
-	(void) js_get(0, 21, &isnull);
-	link->hash_known = !isnull;
-	link->decided = js_get_jsonb(0, 22);
+	while (again && find_record(heap, record_id))
+	{
+		again = false;
+		switch (js_heap_lock(heap, skip_locked))
+		{
+			case JS_HEAP_OK:
+				link = read_link(heap->locked);
+				link->locked = true;
+				break;
+			case JS_HEAP_MOVED:
+				again = true;
+				break;
+			case JS_HEAP_BUSY:
+			case JS_HEAP_GONE:
+				break;
+		}
+	}
+	js_heap_close(heap);
 	return link;
 }
 
-/* The arguments that insert and update share, in the order of the columns. */
-static void
-add_state(JsArgs *args, JsLink *link)
+/* The link in a slot. */
+static JsLink *
+read_link(TupleTableSlot *slot)
 {
-	js_arg_text(args, link->external_id);
-	js_arg_text(args, link->local_id);
-	js_arg(args, CharGetDatum(link->state));
-	js_arg(args, BoolGetDatum(link->dirty));
-	js_arg(args, BoolGetDatum(link->waiting));
-	js_arg(args, BoolGetDatum(link->conflict));
-	js_arg(args, BoolGetDatum(link->failed));
-	js_arg(args, BoolGetDatum(link->must_pull));
-	if (link->intent_id != 0)
-		js_arg(args, Int64GetDatum(link->intent_id));
-	else
-		js_arg_null(args);
-	js_arg(args, Int64GetDatum(link->finalized_tick));
-	js_arg(args, Int32GetDatum(link->push_failures));
-	js_arg_time(args, link->local_updated_at, link->local_time_known);
-	js_arg_jsonb(args, link->local_times);
-	js_arg_jsonb(args, link->local_base);
-	js_arg_text(args, link->version);
-	js_arg_jsonb(args, link->snapshot);
-	js_arg_time(args, link->pms_updated_at, link->pms_time_known);
+	JsLink	   *link = palloc0(sizeof(JsLink));
+	bool		shouldFree;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &shouldFree);
+	Datum	   *values = slot->tts_values;
+	bool	   *nulls = slot->tts_isnull;
+
+	slot_getallattrs(slot);
+	link->record_id = DatumGetInt64(values[LINK_RECORD_ID]);
+	link->entity_id = DatumGetInt32(values[LINK_ENTITY_ID]);
+	link->stream_id = DatumGetInt32(values[LINK_STREAM_ID]);
+	link->external_id = text_at(slot, LINK_EXTERNAL_ID);
+	link->local_id = text_at(slot, LINK_LOCAL_ID);
+	link->state = DatumGetChar(values[LINK_STATE]);
+	link->dirty = DatumGetBool(values[LINK_DIRTY]);
+	link->waiting = DatumGetBool(values[LINK_WAITING]);
+	link->conflict = DatumGetBool(values[LINK_CONFLICT]);
+	link->failed = DatumGetBool(values[LINK_FAILED]);
+	link->must_pull = DatumGetBool(values[LINK_MUST_PULL]);
+	if (!nulls[LINK_INTENT_ID])
+		link->intent_id = DatumGetInt64(values[LINK_INTENT_ID]);
+	link->finalized_tick = DatumGetInt64(values[LINK_FINALIZED_TICK]);
+	link->push_failures = DatumGetInt32(values[LINK_PUSH_FAILURES]);
+	link->postponed = !nulls[LINK_NEXT_PUSH_AT];
+	if (link->postponed)
+		link->next_push_at = DatumGetTimestampTz(values[LINK_NEXT_PUSH_AT]);
+	link->local_time_known = !nulls[LINK_LOCAL_UPDATED_AT];
+	if (link->local_time_known)
+		link->local_updated_at = DatumGetTimestampTz(values[LINK_LOCAL_UPDATED_AT]);
+	link->local_times = jsonb_at(slot, LINK_LOCAL_TIMES);
+	link->local_base = jsonb_at(slot, LINK_LOCAL_BASE);
+	link->decided = jsonb_at(slot, LINK_DECIDED);
+	link->version = text_at(slot, LINK_VERSION);
+	link->snapshot = jsonb_at(slot, LINK_SNAPSHOT);
+	link->pms_time_known = !nulls[LINK_PMS_UPDATED_AT];
+	if (link->pms_time_known)
+		link->pms_updated_at = DatumGetTimestampTz(values[LINK_PMS_UPDATED_AT]);
+	link->hash_known = !nulls[LINK_HASH];
 	if (link->hash_known)
-		js_arg(args, Int64GetDatum(link->hash));
-	else
-		js_arg_null(args);
-	js_arg_jsonb(args, link->decided);
+		link->hash = DatumGetInt64(values[LINK_HASH]);
+	link->tid = slot->tts_tid;
+	link->untouched = (tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0;
+	return link;
 }
 
-#define STATE_TYPES \
-	TEXTOID, TEXTOID, CHAROID, BOOLOID, BOOLOID, BOOLOID, BOOLOID, BOOLOID, \
-	INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, JSONBOID, JSONBOID, TEXTOID, \
-	JSONBOID, TIMESTAMPTZOID, INT8OID, JSONBOID
+/* A text of a slot as a string; NULL for null. */
+static char *
+text_at(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? NULL :
+		TextDatumGetCString(slot->tts_values[column]);
+}
+
+/* A copy of a jsonb of a slot; NULL for null. */
+static Jsonb *
+jsonb_at(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? NULL :
+		DatumGetJsonbPCopy(slot->tts_values[column]);
+}
+
+/* Make the version of a link that is to be written. */
+static void
+fill_slot(JsHeap *heap, JsLink *link)
+{
+	TupleTableSlot *slot = heap->fresh;
+	Datum	   *values = slot->tts_values;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, false, sizeof(bool) * LINK_NATTS);
+	/* columns that a later version may have added */
+	for (int i = LINK_NATTS; i < slot->tts_tupleDescriptor->natts; i++)
+		slot->tts_isnull[i] = true;
+	values[LINK_RECORD_ID] = Int64GetDatum(link->record_id);
+	values[LINK_ENTITY_ID] = Int32GetDatum(link->entity_id);
+	values[LINK_STREAM_ID] = Int32GetDatum(link->stream_id);
+	set_text(slot, LINK_EXTERNAL_ID, link->external_id);
+	set_text(slot, LINK_LOCAL_ID, link->local_id);
+	values[LINK_STATE] = CharGetDatum(link->state);
+	values[LINK_DIRTY] = BoolGetDatum(link->dirty);
+	values[LINK_WAITING] = BoolGetDatum(link->waiting);
+	values[LINK_CONFLICT] = BoolGetDatum(link->conflict);
+	values[LINK_FAILED] = BoolGetDatum(link->failed);
+	values[LINK_MUST_PULL] = BoolGetDatum(link->must_pull);
+	set_int8(slot, LINK_INTENT_ID, link->intent_id, link->intent_id != 0);
+	values[LINK_FINALIZED_TICK] = Int64GetDatum(link->finalized_tick);
+	values[LINK_PUSH_FAILURES] = Int32GetDatum(link->push_failures);
+	set_int8(slot, LINK_NEXT_PUSH_AT, link->next_push_at, link->postponed);
+	set_int8(slot, LINK_LOCAL_UPDATED_AT, link->local_updated_at,
+			 link->local_time_known);
+	set_jsonb(slot, LINK_LOCAL_TIMES, link->local_times);
+	set_jsonb(slot, LINK_LOCAL_BASE, link->local_base);
+	set_jsonb(slot, LINK_DECIDED, link->decided);
+	set_text(slot, LINK_VERSION, link->version);
+	set_jsonb(slot, LINK_SNAPSHOT, link->snapshot);
+	set_int8(slot, LINK_PMS_UPDATED_AT, link->pms_updated_at,
+			 link->pms_time_known);
+	values[LINK_LAST_SYNC_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	set_int8(slot, LINK_HASH, link->hash, link->hash_known);
+	ExecStoreVirtualTuple(slot);
+}
+
+/* Set a text; NULL is null. */
+static void
+set_text(TupleTableSlot *slot, int column, const char *text)
+{
+	slot->tts_isnull[column] = text == NULL;
+	slot->tts_values[column] = text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/* Set a jsonb; NULL is null. */
+static void
+set_jsonb(TupleTableSlot *slot, int column, Jsonb *json)
+{
+	slot->tts_isnull[column] = json == NULL;
+	slot->tts_values[column] = PointerGetDatum(json);
+}
+
+/* Set a bigint or a time. */
+static void
+set_int8(TupleTableSlot *slot, int column, int64 value, bool known)
+{
+	slot->tts_isnull[column] = !known;
+	slot->tts_values[column] = known ? Int64GetDatum(value) : (Datum) 0;
+}
 
 /* Insert a link; its number is set. */
 void
 js_link_insert(JsLink *link)
 {
-	static JsStatement statement = {
-		"INSERT INTO jacksync.link (external_id, local_id, state, dirty,"
-		" waiting, conflict, failed, must_pull, intent_id, finalized_tick,"
-		" push_failures, local_updated_at, local_times, local_base, version,"
-		" snapshot, pms_updated_at, hash, decided, entity_id, stream_id,"
-		" last_sync_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-		" $15, $16, $17, $18, $19, $20, $21, pg_catalog.clock_timestamp())"
-		" RETURNING record_id",
-		{STATE_TYPES, INT4OID, INT4OID}
-	};
-	JsArgs		args = {0};
+	JsHeap	   *heap = open_links();
+	LinkAccess *access = heap->extra;
 
-	add_state(&args, link);
-	js_arg(&args, Int32GetDatum(link->entity_id));
-	js_arg(&args, Int32GetDatum(link->stream_id));
-	js_run(&statement, &args);
-	link->record_id = js_get_int8(0, 1);
+	if (!OidIsValid(access->sequence))
+		access->sequence =
+			get_relname_relid("link_record_id_seq",
+							  RelationGetNamespace(heap->rel));
+	link->record_id = nextval_internal(access->sequence, false);
+	fill_slot(heap, link);
+	(void) js_heap_insert(heap);
+	link->tid = heap->fresh->tts_tid;
+	link->untouched = true;
+	js_heap_close(heap);
 }
 
-/* Write the state of a link that is locked. */
+/*
+ * Write the state of a link.  It is locked, or nobody may have touched it
+ * since it was read: then somebody who did is an error, upon which its record
+ * is done again under a lock.  We never wait for a link with a row in hand.
+ */
 void
 js_link_update(JsLink *link)
 {
-	static JsStatement statement = {
-		"UPDATE jacksync.link SET external_id = $1, local_id = $2, state = $3,"
-		" dirty = $4, waiting = $5, conflict = $6, failed = $7,"
-		" must_pull = $8, intent_id = $9, finalized_tick = $10,"
-		" push_failures = $11, local_updated_at = $12, local_times = $13,"
-		" local_base = $14, version = $15, snapshot = $16,"
-		" pms_updated_at = $17, hash = $18, decided = $19,"
-		" last_sync_at = pg_catalog.clock_timestamp() WHERE record_id = $20",
-		{STATE_TYPES, INT8OID}
-	};
-	JsArgs		args = {0};
+	JsHeap	   *heap = open_links();
+	JsHeapLock	result = JS_HEAP_MOVED;
 
-	add_state(&args, link);
-	js_arg(&args, Int64GetDatum(link->record_id));
-	js_run(&statement, &args);
+	if (ItemPointerIsValid(&link->tid))
+	{
+		fill_slot(heap, link);
+		result = js_heap_update(heap, &link->tid, link->locked);
+	}
+	if (result == JS_HEAP_MOVED && find_record(heap, link->record_id) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(ExecFetchSlotHeapTuple(heap->found, false, NULL)->t_data)))
+	{
+		/* a statement of ours has updated it meanwhile */
+		JsLink	   *newest = read_link(heap->found);
+
+		link->postponed = newest->postponed;
+		link->next_push_at = newest->next_push_at;
+		fill_slot(heap, link);
+		result = js_heap_update(heap, &newest->tid, true);
+	}
+	if (result != JS_HEAP_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("another session works on record " INT64_FORMAT,
+						link->record_id)));
+	link->tid = heap->fresh->tts_tid;
+	link->untouched = true;
+	js_heap_close(heap);
 }

@@ -3,7 +3,7 @@
  * link.h
  *	  The state of one record: rows of jacksync.link.
  *
- * SPI is connected and the caller is inside js_internal_user().
+ * The caller is inside js_internal_user().
  *
  *-------------------------------------------------------------------------
  */
@@ -11,6 +11,7 @@
 #define JS_LINK_H
 
 #include "utils/jsonb.h"
+#include "storage/itemptr.h"
 #include "utils/timestamp.h"
 
 #define JS_LINKED		'l'
@@ -46,10 +47,19 @@ typedef struct JsLink
 	TimestampTz pms_updated_at;
 	bool		hash_known;
 	int64		hash;
+
+	/* for link.c */
+	bool		postponed;		/* next_push_at is known */
+	TimestampTz next_push_at;
+	ItemPointerData tid;		/* of the version that was read */
+	bool		untouched;		/* nobody locked or changed that version */
+	bool		locked;			/* we have locked it */
 } JsLink;
 
 extern JsLink *js_link_by_external(int32 entity_id, int32 stream_id,
 								   const char *external_id);
+extern bool js_link_gate(int32 entity_id, int32 stream_id,
+						 const char *external_id, int64 hash, JsLink **link);
 extern JsLink *js_link_by_local(int32 entity_id, const char *local_id);
 extern JsLink *js_link_lock(int64 record_id, bool skip_locked);
 extern void js_link_insert(JsLink *link);

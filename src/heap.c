@@ -1,0 +1,434 @@
+/*-------------------------------------------------------------------------
+ *
+ * heap.c
+ *	  Direct access to plain tables: by index, lock, update, insert.
+ *
+ * What the executor does for one row, without a plan: row triggers fire,
+ * constraints are checked, generated columns computed, indexes maintained.
+ * The caller sees to it that the table is plain: no partitions, rules,
+ * statement triggers (row.c).
+ *
+ * While a page is applied, tables stay open between records, with their
+ * indexes, scans and slots.  That holds in one subtransaction only; in any
+ * other a table is opened for one piece of work and closed after it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "parser/parse_relation.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "heap.h"
+#include "jacksync.h"
+
+static JsHeapPage *current = NULL;
+
+static void prepare_estate(JsHeap *heap);
+static void prepare_triggers(JsHeap *heap);
+static bool is_capture(Oid function);
+static void close_heap(JsHeap *heap);
+static void end_statement(JsHeap *heap);
+
+/* From now on keep tables open, until the end of this subtransaction. */
+void
+js_heap_page_begin(JsHeapPage *page)
+{
+	page->subid = GetCurrentSubTransactionId();
+	page->mcxt = AllocSetContextCreate(CurrentMemoryContext,
+									   "jacksync tables",
+									   ALLOCSET_DEFAULT_SIZES);
+	page->heaps = NULL;
+	page->outer = current;
+	current = page;
+}
+
+/* Close them. */
+void
+js_heap_page_end(JsHeapPage *page)
+{
+	while (page->heaps != NULL)
+	{
+		JsHeap	   *heap = page->heaps;
+
+		page->heaps = heap->next;
+		close_heap(heap);
+	}
+	MemoryContextDelete(page->mcxt);
+	current = page->outer;
+}
+
+/* An error has closed them already. */
+void
+js_heap_page_abort(JsHeapPage *page)
+{
+	MemoryContextDelete(page->mcxt);
+	current = page->outer;
+}
+
+/* Are tables being kept open, here and now? */
+bool
+js_heap_paged(void)
+{
+	return current != NULL && current->subid == GetCurrentSubTransactionId();
+}
+
+/* Open a table for reading and writing. */
+JsHeap *
+js_heap_open(Oid relid)
+{
+	bool		paged = js_heap_paged();
+	MemoryContext mcxt;
+	MemoryContext old;
+	JsHeap	   *heap;
+
+	if (paged)
+		for (heap = current->heaps; heap != NULL; heap = heap->next)
+			if (RelationGetRelid(heap->rel) == relid)
+				return heap;
+
+	mcxt = AllocSetContextCreate(paged ? current->mcxt : CurrentMemoryContext,
+								 "jacksync table", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(mcxt);
+	heap = palloc0(sizeof(JsHeap));
+	heap->mcxt = mcxt;
+	heap->rel = table_open(relid, RowExclusiveLock);
+	heap->estate = CreateExecutorState();
+	heap->info = makeNode(ResultRelInfo);
+	prepare_estate(heap);
+	InitResultRelInfo(heap->info, heap->rel, 1, NULL, 0);
+	prepare_triggers(heap);
+	ExecOpenIndices(heap->info, false);
+	heap->found = table_slot_create(heap->rel, NULL);
+	heap->locked = table_slot_create(heap->rel, NULL);
+	heap->fresh = table_slot_create(heap->rel, NULL);
+	heap->kept = paged;
+	if (paged)
+	{
+		heap->next = current->heaps;
+		current->heaps = heap;
+	}
+	MemoryContextSwitchTo(old);
+	return heap;
+}
+
+/* The executor asks the range table which columns an UPDATE names. */
+static void
+prepare_estate(JsHeap *heap)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	List	   *permissions = NIL;
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(heap->rel);
+	rte->relkind = heap->rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+	heap->columns = js_column_permissions(&permissions, rte);
+	js_init_range_table(heap->estate, rte, permissions);
+}
+
+/*
+ * The capture trigger would find that it has nothing to do: it is not even
+ * queued.
+ */
+static void
+prepare_triggers(JsHeap *heap)
+{
+	TriggerDesc *triggers = heap->info->ri_TrigDesc;
+	bool		insert = false;
+	bool		update = false;
+
+	if (triggers == NULL)
+		return;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (!TRIGGER_FOR_ROW(trigger->tgtype))
+			continue;
+		if (TRIGGER_FOR_BEFORE(trigger->tgtype))
+			heap->fires_before = true;
+		if (!TRIGGER_FOR_AFTER(trigger->tgtype))
+			continue;
+		if (is_capture(trigger->tgfoid))
+		{
+			trigger->tgenabled = TRIGGER_DISABLED;
+			continue;
+		}
+		insert = insert || TRIGGER_FOR_INSERT(trigger->tgtype);
+		update = update || TRIGGER_FOR_UPDATE(trigger->tgtype);
+	}
+	triggers->trig_insert_after_row = insert;
+	triggers->trig_update_after_row = update;
+	heap->fires_after = insert || update;
+}
+
+/* Is a function our capture trigger? */
+static bool
+is_capture(Oid function)
+{
+	char	   *name = get_func_name(function);
+
+	return name != NULL && strcmp(name, "capture") == 0 &&
+		get_func_namespace(function) == get_namespace_oid(JS_SCHEMA, true);
+}
+
+/* Done with a table, unless it is kept. */
+void
+js_heap_close(JsHeap *heap)
+{
+	if (!heap->kept)
+		close_heap(heap);
+}
+
+/* Close a table; its lock stays. */
+static void
+close_heap(JsHeap *heap)
+{
+	for (JsHeapIndex *index = heap->indexes; index != NULL; index = index->next)
+		if (index->scan != NULL)
+			index_endscan(index->scan);
+	ExecDropSingleTupleTableSlot(heap->found);
+	ExecDropSingleTupleTableSlot(heap->locked);
+	ExecDropSingleTupleTableSlot(heap->fresh);
+	ExecCloseIndices(heap->info);
+	ExecResetTupleTable(heap->estate->es_tupleTable, false);
+	FreeExecutorState(heap->estate);
+	table_close(heap->rel, NoLock);
+	MemoryContextDelete(heap->mcxt);
+}
+
+/*
+ * An index by which rows are found by equality of its first nkeys columns.
+ * The caller sets the arguments of the keys.
+ */
+JsHeapIndex *
+js_heap_index(JsHeap *heap, Oid indexid, int nkeys)
+{
+	JsHeapIndex *index;
+
+	for (index = heap->indexes; index != NULL; index = index->next)
+		if (RelationGetRelid(index->rel) == indexid)
+			return index;
+
+	index = MemoryContextAllocZero(heap->mcxt, sizeof(JsHeapIndex));
+	for (int i = 0; i < heap->info->ri_NumIndices; i++)
+		if (RelationGetRelid(heap->info->ri_IndexRelationDescs[i]) == indexid)
+			index->rel = heap->info->ri_IndexRelationDescs[i];
+	if (index->rel == NULL)
+		elog(ERROR, "index %u is none of table \"%s\"", indexid,
+			 RelationGetRelationName(heap->rel));
+	index->nkeys = nkeys;
+	for (int i = 0; i < nkeys; i++)
+	{
+		Oid			type = index->rel->rd_opcintype[i];
+		Oid			operator = get_opfamily_member(index->rel->rd_opfamily[i],
+												   type, type,
+												   BTEqualStrategyNumber);
+
+		if (!OidIsValid(operator))
+			elog(ERROR, "no equality operator for column %d of index \"%s\"",
+				 i + 1, RelationGetRelationName(index->rel));
+		memset(&index->keys[i], 0, sizeof(ScanKeyData));
+		index->keys[i].sk_attno = i + 1;
+		index->keys[i].sk_strategy = BTEqualStrategyNumber;
+		index->keys[i].sk_subtype = type;
+		index->keys[i].sk_collation = index->rel->rd_indcollation[i];
+		fmgr_info_cxt(get_opcode(operator), &index->keys[i].sk_func,
+					  heap->mcxt);
+	}
+	index->next = heap->indexes;
+	heap->indexes = index;
+	return index;
+}
+
+/*
+ * Find the row of the index's keys, as it is committed now; it is in
+ * heap->found then.  Where it is to be unique, two are none: found is empty
+ * then, else it is not.  The scan keeps no pin.
+ */
+bool
+js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique)
+{
+	MemoryContext old = MemoryContextSwitchTo(heap->mcxt);
+	bool		found;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (index->scan == NULL)
+		index->scan = js_index_beginscan(heap->rel, index->rel,
+										 GetActiveSnapshot(), index->nkeys);
+	index->scan->xs_snapshot = GetActiveSnapshot();
+	index_rescan(index->scan, index->keys, index->nkeys, NULL, 0);
+	found = index_getnext_slot(index->scan, ForwardScanDirection,
+							   heap->found);
+	if (found)
+		ExecMaterializeSlot(heap->found);
+	if (found && unique)
+	{
+		/* is there another one? */
+		if (index_getnext_slot(index->scan, ForwardScanDirection,
+							   heap->locked))
+			found = false;
+		ExecClearTuple(heap->locked);
+	}
+	table_index_fetch_reset(index->scan->xs_heapfetch);
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+/*
+ * Lock the row that was found, in its newest version, as FOR NO KEY UPDATE
+ * does; it is in heap->locked then.
+ */
+JsHeapLock
+js_heap_lock(JsHeap *heap, bool skip_locked)
+{
+	ItemPointerData tid = heap->found->tts_tid;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	result = table_tuple_lock(heap->rel, &tid, GetActiveSnapshot(),
+							  heap->locked, GetCurrentCommandId(false),
+							  LockTupleNoKeyExclusive,
+							  skip_locked ? LockWaitSkip : LockWaitBlock,
+							  IsolationUsesXactSnapshot() ? 0 :
+							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+							  &failure);
+	PopActiveSnapshot();
+	switch (result)
+	{
+		case TM_Ok:
+			ExecMaterializeSlot(heap->locked);
+			return failure.traversed ? JS_HEAP_MOVED : JS_HEAP_OK;
+		case TM_WouldBlock:
+			return JS_HEAP_BUSY;
+		case TM_SelfModified:
+			return JS_HEAP_MOVED;
+		case TM_Updated:
+		case TM_Deleted:
+			if (IsolationUsesXactSnapshot())
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("could not serialize access due to concurrent update")));
+			return result == TM_Deleted ? JS_HEAP_GONE : JS_HEAP_MOVED;
+		default:
+			elog(ERROR, "unexpected result of table_tuple_lock: %d", result);
+	}
+	return JS_HEAP_GONE;		/* keep the compiler quiet */
+}
+
+/*
+ * Put heap->fresh in the place of the version at tid, in a table of ours: it
+ * has neither triggers nor generated columns, and what we write satisfies its
+ * constraints.  Unless the version is locked by us, never waits.
+ */
+JsHeapLock
+js_heap_update(JsHeap *heap, ItemPointer tid, bool locked)
+{
+	TM_FailureData failure;
+	LockTupleMode mode;
+	TM_Result	result;
+	JsUpdateIndexes indexes;
+
+	CheckCmdReplicaIdentity(heap->rel, CMD_UPDATE);
+	result = table_tuple_update(heap->rel, tid, heap->fresh,
+								GetCurrentCommandId(true), InvalidSnapshot,
+								InvalidSnapshot, locked, &failure, &mode,
+								&indexes);
+	if (result == TM_Ok)
+	{
+		(void) js_insert_index_tuples(heap->info, heap->fresh, heap->estate,
+									  indexes);
+		end_statement(heap);
+		return JS_HEAP_OK;
+	}
+	if (result == TM_BeingModified || result == TM_WouldBlock)
+		return JS_HEAP_BUSY;
+	return result == TM_Deleted ? JS_HEAP_GONE : JS_HEAP_MOVED;
+}
+
+/*
+ * Put heap->fresh in the place of a row that is locked, with all that an
+ * UPDATE does.  Returns false if a trigger suppressed it; else heap->fresh
+ * has what was written.
+ */
+bool
+js_heap_update_fire(JsHeap *heap, TupleTableSlot *old)
+{
+	ItemPointerData tid = old->tts_tid;
+	bool		done = true;
+	EPQState	epq;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	heap->estate->es_snapshot = GetActiveSnapshot();
+	heap->estate->es_output_cid = GetCurrentCommandId(true);
+	js_epq_init(&epq, heap->estate);
+	if (heap->fires_after)
+		AfterTriggerBeginQuery();
+	ExecSimpleRelationUpdate(heap->info, heap->estate, &epq, old,
+							 heap->fresh);
+	ExecMaterializeSlot(heap->fresh);
+	EvalPlanQualEnd(&epq);
+	if (heap->fires_after)
+		AfterTriggerEndQuery(heap->estate);
+	heap->estate->es_snapshot = NULL;
+	PopActiveSnapshot();
+	end_statement(heap);
+
+	if (heap->fires_before)
+	{
+		/* a row that can still be seen was not updated */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		done = !table_tuple_fetch_row_version(heap->rel, &tid,
+											  GetActiveSnapshot(),
+											  heap->locked);
+		ExecClearTuple(heap->locked);
+		PopActiveSnapshot();
+	}
+	return done;
+}
+
+/*
+ * Insert heap->fresh, with all that an INSERT does.  Returns false if a
+ * trigger suppressed it; else heap->fresh has what was written.
+ */
+bool
+js_heap_insert(JsHeap *heap)
+{
+	ItemPointerSetInvalid(&heap->fresh->tts_tid);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	heap->estate->es_snapshot = GetActiveSnapshot();
+	heap->estate->es_output_cid = GetCurrentCommandId(true);
+	if (heap->fires_after)
+		AfterTriggerBeginQuery();
+	ExecSimpleRelationInsert(heap->info, heap->estate, heap->fresh);
+	ExecMaterializeSlot(heap->fresh);
+	if (heap->fires_after)
+		AfterTriggerEndQuery(heap->estate);
+	heap->estate->es_snapshot = NULL;
+	PopActiveSnapshot();
+	end_statement(heap);
+	return ItemPointerIsValid(&heap->fresh->tts_tid);
+}
+
+/* What was written can be seen from now on. */
+static void
+end_statement(JsHeap *heap)
+{
+	ResetPerTupleExprContext(heap->estate);
+	CommandCounterIncrement();
+}
