@@ -40,6 +40,8 @@ OBJS = \
 	src/link.o \
 	src/journal.o \
 	src/verdict.o \
+	src/rowkey.o \
+	src/rowheap.o \
 	src/row.o \
 	src/record.o \
 	src/page.o \

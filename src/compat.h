@@ -63,6 +63,12 @@
 #define js_create_wait_event_set(n) CreateWaitEventSet(CurrentMemoryContext, n)
 #endif
 
+#if PG_VERSION_NUM >= 180000
+#define js_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, true)
+#else
+#define js_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
 /* What heap.c calls of the executor. */
 #if PG_VERSION_NUM >= 160000
 #define JsColumnPermissions RTEPermissionInfo

@@ -479,11 +479,7 @@ load_columns(JsEntity *entity)
 static void
 load_keys(JsEntity *entity, Relation rel)
 {
-	Oid			index = RelationGetPrimaryKeyIndex(rel
-#if PG_VERSION_NUM >= 180000
-												   ,true
-#endif
-	);
+	Oid			index = js_primary_key_index(rel);
 	HeapTuple	tuple;
 	Form_pg_index form;
 

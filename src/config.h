@@ -68,6 +68,8 @@ typedef struct JsEntity
 	List	   *guards;			/* JsGuard */
 	JsField		wildcard;		/* rule of fields without one */
 	uint64		seed;			/* of the hash gate: depends on all of this */
+	bool		path_known;		/* obstacle has been looked for (rowheap.c) */
+	const char *obstacle;		/* why rows are not written directly, or NULL */
 	char	   *problem;		/* why it can't be synchronised now, or NULL */
 	MemoryContext mcxt;
 } JsEntity;

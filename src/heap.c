@@ -395,8 +395,8 @@ js_heap_update_fire(JsHeap *heap, TupleTableSlot *old)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		done = !table_tuple_fetch_row_version(heap->rel, &tid,
 											  GetActiveSnapshot(),
-											  heap->locked);
-		ExecClearTuple(heap->locked);
+											  heap->found);
+		ExecClearTuple(heap->found);
 		PopActiveSnapshot();
 	}
 	return done;

@@ -16,7 +16,11 @@
 #include "config.h"
 #include "dropdb.h"
 #include "jacksync.h"
+<<<<<<< HEAD
 #include "reconcile.h"
+=======
+#include "rowheap.h"
+>>>>>>> 20f8826 (Rows of plain tables are read and written without statements)
 #include "txn.h"
 #include "wake.h"
 #include "worker.h"
@@ -57,6 +61,7 @@ _PG_init(void)
 							PGC_SIGHUP,
 							GUC_UNIT_MIN,
 							NULL, NULL, NULL);
+	js_rowheap_define_settings();
 	js_txn_define_settings();
 	js_reconcile_define_settings();
 	js_config_init();

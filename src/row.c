@@ -6,7 +6,8 @@
  * This is the general path, by SPI: it serves every kind of table, and the
  * users' triggers, constraints, rules of partitioning and generated columns
  * do their work as for any other client.  Statements are planned once per
- * set of columns and kept with the entity.
+ * set of columns and kept with the entity.  Within a page, rows of plain
+ * tables take the direct path (rowheap.c), which gives the same.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +23,7 @@
 #include "compat.h"
 #include "jacksync.h"
 #include "row.h"
+#include "rowheap.h"
 
 /* A kept plan of one entity. */
 typedef struct RowPlan
@@ -59,7 +61,6 @@ static void append_columns(StringInfo sql, JsEntity *entity);
 static void append_key_condition(StringInfo sql, JsEntity *entity,
 								 int first_arg);
 static void read_row(JsEntity *entity, JsRow *row);
-static JsValue *parse_id(JsEntity *entity, const char *local_id);
 static JsRowState lock_where(JsEntity *entity, const char *condition,
 							 int nargs, JsColumn **columns, JsValue *args,
 							 bool lock, bool skip_locked, JsRow *row);
@@ -67,6 +68,12 @@ static void execute(JsEntity *entity, const char *sql, int nargs,
 					JsColumn **columns, JsValue *args);
 static void execute_write(JsEntity *entity, const char *sql, int nargs,
 						  JsColumn **columns, JsValue *args);
+static bool update_directly(JsEntity *entity, JsRow *row, const bool *write,
+							const JsValue *values, const char *external_id);
+static bool insert_directly(JsEntity *entity, const char *external_id,
+							const char *property, const bool *write,
+							const JsValue *values, JsRow *row);
+static void begin_write(JsEntity *entity);
 static int	trigger_depth(void);
 
 /*
@@ -78,14 +85,17 @@ js_row_lock(JsEntity *entity, const char *local_id, bool skip_locked,
 			JsRow *row)
 {
 	StringInfoData condition;
-	JsColumn  **columns = palloc(sizeof(JsColumn *) * entity->nkeys);
+	JsColumn  **columns;
 
+	if (js_rowheap_usable(entity))
+		return js_rowheap_lock(entity, local_id, skip_locked, row);
+	columns = palloc(sizeof(JsColumn *) * entity->nkeys);
 	initStringInfo(&condition);
 	append_key_condition(&condition, entity, 1);
 	for (int i = 0; i < entity->nkeys; i++)
 		columns[i] = &entity->keys[i];
 	return lock_where(entity, condition.data, entity->nkeys, columns,
-					  parse_id(entity, local_id), true, skip_locked, row);
+					  js_row_parse_id(entity, local_id), true, skip_locked, row);
 }
 
 /* Read a row by its primary key without a lock. */
@@ -100,7 +110,7 @@ js_row_read(JsEntity *entity, const char *local_id, JsRow *row)
 	for (int i = 0; i < entity->nkeys; i++)
 		columns[i] = &entity->keys[i];
 	return lock_where(entity, condition.data, entity->nkeys, columns,
-					  parse_id(entity, local_id), false, false, row);
+					  js_row_parse_id(entity, local_id), false, false, row);
 }
 
 /*
@@ -163,7 +173,12 @@ js_row_lock_external(JsEntity *entity, const char *external_id,
 	JsColumn   *columns[2];
 	JsValue		args[2];
 	int			nargs = 1;
+	JsRowState	state;
 
+	if (js_rowheap_usable(entity) &&
+		js_rowheap_lock_external(entity, external_id, property, skip_locked,
+								 row, &state))
+		return state;
 	initStringInfo(&condition);
 	appendStringInfo(&condition, "%s = $1",
 					 quote_identifier(entity->external.name));
@@ -227,10 +242,14 @@ js_row_update(JsEntity *entity, JsRow *row, const bool *write,
 {
 	StringInfoData sql;
 	int			max = entity->nfields + entity->nkeys + 1;
-	JsColumn  **columns = palloc(sizeof(JsColumn *) * max);
-	JsValue    *args = palloc(sizeof(JsValue) * max);
+	JsColumn  **columns;
+	JsValue    *args;
 	int			nargs = 0;
 
+	if (js_rowheap_has(entity, row))
+		return update_directly(entity, row, write, values, external_id);
+	columns = palloc(sizeof(JsColumn *) * max);
+	args = palloc(sizeof(JsValue) * max);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "UPDATE %s SET ", table_name(entity, true));
 	for (int i = 0; i < entity->nfields; i++)
@@ -278,10 +297,15 @@ js_row_insert(JsEntity *entity, const char *external_id, const char *property,
 	StringInfoData sql;
 	StringInfoData list;
 	int			max = entity->nfields + 2;
-	JsColumn  **columns = palloc(sizeof(JsColumn *) * max);
-	JsValue    *args = palloc(sizeof(JsValue) * max);
+	JsColumn  **columns;
+	JsValue    *args;
 	int			nargs = 0;
 
+	if (js_rowheap_usable(entity))
+		return insert_directly(entity, external_id, property, write, values,
+							   row);
+	columns = palloc(sizeof(JsColumn *) * max);
+	args = palloc(sizeof(JsValue) * max);
 	columns[nargs] = &entity->external;
 	args[nargs++] = js_value_from_text(&entity->external,
 									   pstrdup(external_id));
@@ -315,6 +339,54 @@ js_row_insert(JsEntity *entity, const char *external_id, const char *property,
 		return false;
 	read_row(entity, row);
 	return true;
+}
+
+/* js_row_update() for a row that was locked directly. */
+static bool
+update_directly(JsEntity *entity, JsRow *row, const bool *write,
+				const JsValue *values, const char *external_id)
+{
+	Oid			outer_relid = writing_relid;
+	int			outer_depth = writing_depth;
+	volatile bool result = false;
+
+	PG_TRY();
+	{
+		begin_write(entity);
+		result = js_rowheap_update(entity, row, write, values, external_id);
+	}
+	PG_FINALLY();
+	{
+		writing_relid = outer_relid;
+		writing_depth = outer_depth;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+/* js_row_insert() into a table that can be written directly. */
+static bool
+insert_directly(JsEntity *entity, const char *external_id,
+				const char *property, const bool *write,
+				const JsValue *values, JsRow *row)
+{
+	Oid			outer_relid = writing_relid;
+	int			outer_depth = writing_depth;
+	volatile bool result = false;
+
+	PG_TRY();
+	{
+		begin_write(entity);
+		result = js_rowheap_insert(entity, external_id, property, write,
+								   values, row);
+	}
+	PG_FINALLY();
+	{
+		writing_relid = outer_relid;
+		writing_depth = outer_depth;
+	}
+	PG_END_TRY();
+	return result;
 }
 
 /* Delete a row that is locked.  Returns false if a trigger suppressed it. */
@@ -389,6 +461,14 @@ trigger_depth(void)
 	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
 }
 
+/* From now on the capture trigger knows the write as ours. */
+static void
+begin_write(JsEntity *entity)
+{
+	writing_relid = entity->relid;
+	writing_depth = trigger_depth() + 1;
+}
+
 /* Run a statement that writes, known to the capture trigger as ours. */
 static void
 execute_write(JsEntity *entity, const char *sql, int nargs,
@@ -399,8 +479,7 @@ execute_write(JsEntity *entity, const char *sql, int nargs,
 
 	PG_TRY();
 	{
-		writing_relid = entity->relid;
-		writing_depth = trigger_depth() + 1;
+		begin_write(entity);
 		execute(entity, sql, nargs, columns, args);
 	}
 	PG_FINALLY();
@@ -569,6 +648,7 @@ read_row(JsEntity *entity, JsRow *row)
 	TupleDesc	tupdesc = SPI_tuptable->tupdesc;
 	int			column = 1;
 
+	row->direct = false;
 	row->keys = palloc(sizeof(JsValue) * entity->nkeys);
 	row->values = palloc(sizeof(JsValue) * Max(entity->nfields, 1));
 	for (int i = 0; i < entity->nkeys; i++)
@@ -583,55 +663,4 @@ read_row(JsEntity *entity, JsRow *row)
 		row->values[i].value = SPI_getbinval(tuple, tupdesc, column++,
 											 &row->values[i].isnull);
 	row->local_id = js_row_id_from_values(entity, row->keys);
-}
-
-/* The primary key as text: a JSON array where it has several columns. */
-char *
-js_row_id_from_values(JsEntity *entity, const JsValue *keys)
-{
-	StringInfoData buf;
-
-	if (entity->nkeys == 1)
-		return js_value_to_key(&entity->keys[0], keys[0]);
-	initStringInfo(&buf);
-	appendStringInfoChar(&buf, '[');
-	for (int i = 0; i < entity->nkeys; i++)
-	{
-		Jsonb	   *string;
-
-		string = js_jsonb_string(js_value_to_key(&entity->keys[i], keys[i]));
-		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "",
-						 js_jsonb_out(string));
-	}
-	appendStringInfoChar(&buf, ']');
-	return buf.data;
-}
-
-/* The values of a primary key that js_row_id_from_values() wrote. */
-static JsValue *
-parse_id(JsEntity *entity, const char *local_id)
-{
-	JsValue    *keys = palloc(sizeof(JsValue) * entity->nkeys);
-	Jsonb	   *array;
-
-	if (entity->nkeys == 1)
-	{
-		keys[0] = js_value_from_text(&entity->keys[0], pstrdup(local_id));
-		return keys;
-	}
-	array = js_jsonb_in(local_id);
-	for (int i = 0; i < entity->nkeys; i++)
-	{
-		JsonbValue *value = getIthJsonbValueFromContainer(&array->root, i);
-
-		if (value == NULL || value->type != jbvString)
-			ereport(ERROR,
-					(errcode(ERRCODE_JS_CONFIG),
-					 errmsg("primary key \"%s\" does not fit the table of entity \"%s\"",
-							local_id, entity->name)));
-		keys[i] = js_value_from_text(&entity->keys[i],
-									 pnstrdup(value->val.string.val,
-											  value->val.string.len));
-	}
-	return keys;
 }

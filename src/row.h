@@ -11,24 +11,7 @@
 #ifndef JS_ROW_H
 #define JS_ROW_H
 
-#include "config.h"
-
-typedef enum JsRowState
-{
-	JS_ROW_FOUND,
-	JS_ROW_MISSING,
-	JS_ROW_LOCKED,				/* somebody else holds it */
-	JS_ROW_AMBIGUOUS			/* several rows have the external id */
-} JsRowState;
-
-typedef struct JsRow
-{
-	char	   *local_id;		/* the primary key as text */
-	JsValue    *keys;
-	JsValue		external;
-	JsValue		urgency;		/* if the entity names a column for it */
-	JsValue    *values;			/* of the entity's fields */
-} JsRow;
+#include "rowkey.h"
 
 /* A row of the table, as the local sweep meets it. */
 typedef struct JsRowKey
@@ -56,7 +39,6 @@ extern bool js_row_delete(JsEntity *entity, JsRow *row);
 extern bool js_row_condition(JsEntity *entity, const char *condition,
 							 Oid rowtype, Datum old, bool old_isnull,
 							 Datum new);
-extern char *js_row_id_from_values(JsEntity *entity, const JsValue *keys);
 extern bool js_row_being_written(Oid relid);
 extern bool js_row_write_active(void);
 

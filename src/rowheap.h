@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * rowheap.h
+ *	  Rows of plain tables, without statements.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_ROWHEAP_H
+#define JS_ROWHEAP_H
+
+#include "rowkey.h"
+
+extern void js_rowheap_define_settings(void);
+extern const char *js_rowheap_obstacle(JsEntity *entity);
+extern bool js_rowheap_usable(JsEntity *entity);
+extern JsRowState js_rowheap_lock(JsEntity *entity, const char *local_id,
+								  bool skip_locked, JsRow *row);
+extern bool js_rowheap_lock_external(JsEntity *entity,
+									 const char *external_id,
+									 const char *property, bool skip_locked,
+									 JsRow *row, JsRowState *state);
+extern bool js_rowheap_has(JsEntity *entity, JsRow *row);
+extern bool js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
+							  const JsValue *values, const char *external_id);
+extern bool js_rowheap_insert(JsEntity *entity, const char *external_id,
+							  const char *property, const bool *write,
+							  const JsValue *values, JsRow *row);
+
+#endif							/* JS_ROWHEAP_H */
