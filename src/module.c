@@ -16,11 +16,8 @@
 #include "config.h"
 #include "dropdb.h"
 #include "jacksync.h"
-<<<<<<< HEAD
 #include "reconcile.h"
-=======
 #include "rowheap.h"
->>>>>>> 20f8826 (Rows of plain tables are read and written without statements)
 #include "txn.h"
 #include "wake.h"
 #include "worker.h"

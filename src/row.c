@@ -143,7 +143,7 @@ js_row_scan(JsEntity *entity, const char *after, int limit)
 		appendStringInfo(&sql, " WHERE (%s) > (%s)", names.data, args.data);
 	appendStringInfo(&sql, " ORDER BY %s LIMIT %d", names.data, limit);
 	execute(entity, sql.data, after ? entity->nkeys : 0, columns,
-			after ? parse_id(entity, after) : NULL);
+			after ? js_row_parse_id(entity, after) : NULL);
 
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
