@@ -24,6 +24,7 @@ OBJS = \
 	src/txn.o \
 	src/wake.o \
 	src/heap.o \
+	src/progress.o \
 	src/value.o \
 	src/httploop.o \
 	src/httpaddress.o \
@@ -65,6 +66,7 @@ OBJS = \
 	src/drift.o \
 	src/functions.o \
 	src/capture.o \
+	src/schedule.o \
 	src/worker.o \
 	src/launcher.o \
 	src/dropdb.o \

@@ -30,6 +30,7 @@
 #include "installation.h"
 #include "jacksync.h"
 #include "limiter.h"
+#include "progress.h"
 #include "secure.h"
 #include "statement.h"
 #include "txn.h"
@@ -251,6 +252,7 @@ begin_run(JsCycle *cycle)
 								 cycle->stream->server,
 								 cycle->reconcile ? "reconcile" :
 								 cycle->push_only ? "push" : "sync");
+	cycle->progress = js_progress_begin(cycle->stream_id, cycle->run_id);
 	if (cycle->push_only || cycle->reconcile)
 		return;
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
@@ -396,6 +398,8 @@ js_cycle_end(JsCycle *cycle)
 	JsSecurity	security;
 
 	cycle->done = true;
+	js_progress_end(cycle->progress);
+	cycle->progress = 0;
 	if (cycle->call != NULL)
 		js_http_close(cycle->call);
 	cycle->call = NULL;
@@ -507,6 +511,7 @@ next_delay(JsCycle *cycle, int64 interval, int failures)
 void
 js_cycle_free(JsCycle *cycle)
 {
+	js_progress_end(cycle->progress);
 	if (cycle->call != NULL)
 		js_http_close(cycle->call);
 	MemoryContextDelete(cycle->mcxt);

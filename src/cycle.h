@@ -35,6 +35,7 @@ struct JsCycle
 	JsStream   *stream;
 	JsServer   *server;
 	int64		run_id;			/* 0: none yet */
+	int			progress;		/* its slot in shared memory */
 	JsCounts	counts;
 	TimestampTz started;
 

@@ -40,7 +40,7 @@
 #include "value.h"
 
 #define MAX_MESSAGES	4		/* at once */
-#define LOOK_AGAIN_MS	15000	/* at the outbox, if nothing says when */
+#define LOOK_AGAIN_MS	60000	/* at the outbox, if nothing says when */
 
 /* A message under way. */
 typedef struct Message

@@ -112,7 +112,7 @@ jacksync_apply(PG_FUNCTION_ARGS)
 												  (long long) apply.counts.processed));
 	}
 	tuple = heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls);
-	js_wake_at_commit();
+	js_wake_schedule();
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
 }
 
@@ -528,7 +528,7 @@ jacksync_wake_worker(PG_FUNCTION_ARGS)
 	SPI_connect();
 	js_config_read_worker();
 	SPI_finish();
-	js_wake_at_commit();
+	js_wake_schedule();
 	PG_RETURN_VOID();
 }
 

@@ -18,6 +18,7 @@
 #include "cycle.h"
 #include "faultpoint.h"
 #include "jacksync.h"
+#include "progress.h"
 #include "secure.h"
 #include "txn.h"
 #include "value.h"
@@ -135,6 +136,7 @@ void
 js_outbound_start(JsCycle *cycle)
 {
 	cycle->last_record = 0;
+	js_progress_phase(cycle->progress, JS_PHASE_PUSH);
 	next_record(cycle);
 }
 
@@ -424,6 +426,8 @@ end_apply(JsCycle *cycle, JsApply *apply)
 	cycle->counts = apply->counts;
 	js_apply_end(apply);
 	js_txn_end();
+	js_progress_note(cycle->progress, cycle->walk ? cycle->walk->pages : 0,
+					 cycle->counts.processed, cycle->counts.pushed);
 }
 
 /* Can one record be read by itself? */

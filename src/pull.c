@@ -25,6 +25,7 @@
 #include "cycle.h"
 #include "faultpoint.h"
 #include "jacksync.h"
+#include "progress.h"
 #include "secure.h"
 #include "statement.h"
 #include "txn.h"
@@ -67,6 +68,9 @@ js_pull_walk(JsCycle *cycle)
 	MemoryContext old;
 	JsSecurity	security;
 
+	js_progress_phase(cycle->progress,
+					  !cycle->stream->initial_done ? JS_PHASE_INITIAL_LOAD :
+					  cycle->stream->full_wanted ? JS_PHASE_FULL : JS_PHASE_PULL);
 	js_txn_begin("beginning a walk");
 	old = MemoryContextSwitchTo(cycle->mcxt);
 	cycle->walk = js_walk_resume(cycle->stream);
@@ -291,6 +295,8 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 		js_pull_save(cycle);
 	js_apply_end(&apply);
 	js_txn_end();
+	js_progress_note(cycle->progress, cycle->walk->pages,
+					 cycle->counts.processed, cycle->counts.pushed);
 	JS_FAULT("cp06");
 }
 

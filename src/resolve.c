@@ -130,7 +130,7 @@ jacksync_resolve_conflict(PG_FUNCTION_ARGS)
 	resolve(conflicts, resolution, custom,
 			GetUserNameFromId(GetUserId(), false));
 	SPI_finish();
-	js_wake_at_commit();
+	js_wake_schedule();
 	PG_RETURN_VOID();
 }
 
@@ -452,7 +452,7 @@ jacksync_undo(PG_FUNCTION_ARGS)
 	SPI_connect();
 	undo(PG_GETARG_INT64(0), GetUserNameFromId(GetUserId(), false));
 	SPI_finish();
-	js_wake_at_commit();
+	js_wake_schedule();
 	PG_RETURN_VOID();
 }
 

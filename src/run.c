@@ -27,6 +27,7 @@
 #include "compat.h"
 #include "http.h"
 #include "jacksync.h"
+#include "progress.h"
 #include "run.h"
 #include "secure.h"
 #include "statement.h"
@@ -246,6 +247,7 @@ streams_of(const char *entity, const char *server, int *n, char ***names)
 
 	js_txn_begin("looking for streams");
 	js_internal_begin(&security);
+	js_progress_attach(true);
 	js_arg_text(&args, entity);
 	js_arg_name(&args, server);
 	*n = (int) js_run(&statement, &args);
@@ -299,6 +301,8 @@ run_cycle(MemoryContext mcxt, int32 stream_id, const char *what,
 	}
 	PG_CATCH();
 	{
+		if (cycle != NULL)
+			js_progress_end(cycle->progress);
 		js_stream_unlock(stream_id);
 		PG_RE_THROW();
 	}

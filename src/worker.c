@@ -22,7 +22,6 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
-#include "utils/array.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -34,7 +33,9 @@
 #include "deliver.h"
 #include "http.h"
 #include "jacksync.h"
+#include "progress.h"
 #include "run.h"
+#include "schedule.h"
 #include "secure.h"
 #include "statement.h"
 #include "txn.h"
@@ -45,12 +46,15 @@ PGDLLEXPORT pg_noreturn void jacksync_worker_main(Datum arg);
 #define MAX_CYCLES		1024	/* at once: one that hangs must not delay another */
 #define NO_EXTENSION_MS 10000	/* look again for CREATE EXTENSION */
 #define HEARTBEAT_MS	15000
+#define WRITTEN_MS		60000	/* the heartbeat in the table */
 #define PURGE_MS		3600000 /* housekeeping; sooner if there is more */
 #define LONGEST_SLEEP_MS 60000
 
 static List *cycles = NIL;		/* JsCycle */
 static MemoryContext worker_context;
+static MemoryContext turn_context;	/* of one turn of the loop */
 static bool registered = false;
+static TimestampTz next_written = 0;
 static TimestampTz next_heartbeat = 0;
 static TimestampTz next_purge = 0;
 static ErrorData *delivery_error = NULL;
@@ -58,14 +62,15 @@ static ErrorData *delivery_error = NULL;
 static void prepare_session(Oid database);
 static bool guarded(bool (*work) (void));
 static bool extension_usable(void);
-static bool start_due_cycles(void);
+static void start_due_cycles(void);
 static bool purge(void);
+static bool attach(void);
 static bool heartbeat(void);
+static void register_worker(void);
 static void run_cycles(void);
 static void deliver(void);
 static bool deliver_failed(void);
 static bool is_running(int32 stream_id);
-static Datum running_streams(void);
 static long milliseconds_to_sleep(void);
 static void report_error(void);
 
@@ -98,6 +103,7 @@ jacksync_worker_main(Datum arg)
 	{
 		bool		latch_set;
 
+		MemoryContextReset(turn_context);
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
@@ -107,18 +113,25 @@ jacksync_worker_main(Datum arg)
 
 		if (!guarded(extension_usable))
 		{
+			if (registered)
+				js_schedule_forget();
 			registered = false;
 			js_http_wait(NO_EXTENSION_MS, &latch_set);
 			continue;
 		}
 		(void) guarded(heartbeat);
 		(void) guarded(purge);
-		(void) guarded(start_due_cycles);
+		if (guarded(js_schedule_update))
+			start_due_cycles();
 		run_cycles();
 		deliver();
 		js_http_wait(milliseconds_to_sleep(), &latch_set);
+		js_progress_turn(list_length(cycles));
 		if (latch_set)
+		{
+			js_schedule_look_for_changes();
 			js_deliver_soon();
+		}
 	}
 }
 
@@ -130,7 +143,10 @@ prepare_session(Oid database)
 	worker_context = AllocSetContextCreate(TopMemoryContext,
 										   "jacksync worker",
 										   ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(worker_context);
+	turn_context = AllocSetContextCreate(worker_context, "jacksync turn",
+										 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(turn_context);
+	js_schedule_init(worker_context);
 	js_txn_use_session(false);
 
 	/* we give way to users: short waits for locks, first to be the victim */
@@ -182,7 +198,7 @@ guarded(bool (*work) (void))
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(worker_context);
+		MemoryContextSwitchTo(turn_context);
 		report_error();
 	}
 	PG_END_TRY();
@@ -198,7 +214,7 @@ report_error(void)
 	FlushErrorState();
 	js_txn_abort();
 	RESUME_INTERRUPTS();
-	MemoryContextSwitchTo(worker_context);
+	MemoryContextSwitchTo(turn_context);
 }
 
 /*
@@ -232,14 +248,75 @@ extension_usable(void)
 	return usable;
 }
 
-/* Tell that we live, and who we are. */
+/* Shared memory of this database: not vital, so an error is only reported. */
+static bool
+attach(void)
+{
+	JsSecurity	security;
+
+	js_txn_begin("attaching shared memory");
+	js_internal_begin(&security);
+	js_progress_attach(true);
+	js_internal_end(&security);
+	js_txn_end();
+	js_progress_worker();
+	return true;
+}
+
+/*
+ * Tell that we live, and who we are.  The time of the last turn is in shared
+ * memory; the table gets it less often, for standbys and for who comes after
+ * us.  Look for stale data as well.
+ */
 static bool
 heartbeat(void)
+{
+	static JsStatement beat = {
+		"UPDATE jacksync.worker SET heartbeat = pg_catalog.clock_timestamp()"
+		" WHERE pid = $1",
+		{INT4OID}
+	};
+	static JsStatement stale = {
+		"SELECT jacksync.alert_stale()",
+		{InvalidOid}
+	};
+	TimestampTz now = GetCurrentTimestamp();
+	JsSecurity	security;
+	JsArgs		args = {0};
+
+	if (registered && now < next_heartbeat)
+		return true;
+	if (!registered)
+		(void) guarded(attach);
+	js_txn_begin("heartbeat");
+	js_internal_begin(&security);
+	if (!registered)
+		register_worker();
+	else if (now >= next_written)
+	{
+		js_arg(&args, Int32GetDatum(MyProcPid));
+		js_run(&beat, &args);
+	}
+	js_run(&stale, NULL);
+	js_internal_end(&security);
+	js_txn_end();
+	if (!registered || now >= next_written)
+		next_written = TimestampTzPlusMilliseconds(now, WRITTEN_MS);
+	registered = true;
+	next_heartbeat = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												 HEARTBEAT_MS);
+	js_deliver_soon();
+	return true;
+}
+
+/* The first heartbeat: every session learns whom to wake. */
+static void
+register_worker(void)
 {
 	static JsStatement hello = {
 		"INSERT INTO jacksync.worker (pid, library_version) VALUES ($1, $2)"
 		" ON CONFLICT (pid) DO UPDATE SET heartbeat = pg_catalog.clock_timestamp(),"
-		" started_at = pg_catalog.clock_timestamp()",
+		" started_at = pg_catalog.clock_timestamp(), library_version = excluded.library_version",
 		{INT4OID, TEXTOID}
 	};
 	static JsStatement back = {
@@ -250,41 +327,16 @@ heartbeat(void)
 		"DELETE FROM jacksync.worker WHERE pid <> $1",
 		{INT4OID}
 	};
-	static JsStatement beat = {
-		"UPDATE jacksync.worker SET heartbeat = pg_catalog.clock_timestamp()"
-		" WHERE pid = $1",
-		{INT4OID}
-	};
-	static JsStatement stale = {
-		"SELECT jacksync.alert_stale()",
-		{InvalidOid}
-	};
-	JsSecurity	security;
-	JsArgs		args = {0};
+	JsArgs		pid = {0};
+	JsArgs		both;
 
-	if (registered && GetCurrentTimestamp() < next_heartbeat)
-		return true;
-	js_txn_begin("heartbeat");
-	js_internal_begin(&security);
-	js_arg(&args, Int32GetDatum(MyProcPid));
-	if (!registered)
-	{
-		JsArgs		both = args;
-
-		js_run(&back, NULL);
-		js_run(&goodbye, &args);
-		js_arg_text(&both, JACKSYNC_VERSION);
-		js_run(&hello, &both);
-	}
-	else
-		js_run(&beat, &args);
-	js_run(&stale, NULL);
-	js_internal_end(&security);
-	js_txn_end();
-	registered = true;
-	next_heartbeat = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												 HEARTBEAT_MS);
-	return true;
+	js_arg(&pid, Int32GetDatum(MyProcPid));
+	both = pid;
+	js_arg_text(&both, JACKSYNC_VERSION);
+	js_run(&back, NULL);
+	js_run(&goodbye, &pid);
+	js_run(&hello, &both);
+	js_schedule_look();
 }
 
 /* Delete what is older than is to be kept: a small batch at a time. */
@@ -313,63 +365,31 @@ purge(void)
 	return true;
 }
 
-/*
- * Start a cycle for every stream that is due, and one that only pushes for
- * every stream with local changes.
- */
-static bool
+/* Start the cycles that are due. */
+static void
 start_due_cycles(void)
 {
-	static JsStatement statement = {
-		"SELECT s.stream_id, t.next_due_at <= pg_catalog.clock_timestamp()"
-		" FROM jacksync.stream s"
-		" JOIN jacksync.stream_state t USING (stream_id)"
-		" JOIN jacksync.entity e ON e.entity = s.entity"
-		" WHERE s.enabled AND e.enabled AND NOT t.paused"
-		" AND NOT jacksync.in_maintenance(s.server)"
-		" AND (t.next_due_at <= pg_catalog.clock_timestamp()"
-		"      OR (t.failure_count = 0 AND t.initial_done AND ("
-		"       EXISTS (SELECT FROM jacksync.change c WHERE c.entity_id = e.entity_id)"
-		"       OR EXISTS (SELECT FROM jacksync.link l WHERE l.dirty"
-		"        AND l.entity_id = e.entity_id AND l.stream_id = s.stream_id"
-		"        AND l.state = 'l' AND l.intent_id IS NULL))))"
-		" ORDER BY t.next_due_at",
-		{InvalidOid}
-	};
-	JsSecurity	security;
-	uint64		rows;
-	int32	   *ids;
-	bool	   *due;
-	int			n = 0;
-
-	js_txn_begin("looking for streams that are due");
-	js_internal_begin(&security);
-	rows = js_run(&statement, NULL);
-	ids = palloc(sizeof(int32) * Max(rows, 1));
-	due = palloc(sizeof(bool) * Max(rows, 1));
-	for (uint64 row = 0; row < rows; row++)
-	{
-		ids[n] = js_get_int4(row, 1);
-		due[n] = js_get_bool(row, 2);
-		n++;
-	}
-	js_internal_end(&security);
-	js_txn_end();
+	JsDue	   *due;
+	int			n = js_schedule_due(&due);
 
 	for (int i = 0; i < n && list_length(cycles) < MAX_CYCLES; i++)
 	{
 		MemoryContext old;
 
-		if (is_running(ids[i]) || !js_stream_lock(ids[i], false))
+		if (is_running(due[i].stream_id) ||
+			!js_stream_lock(due[i].stream_id, false))
+		{
+			js_schedule_busy(due[i].stream_id);
 			continue;
+		}
 		old = MemoryContextSwitchTo(worker_context);
-		cycles = lappend(cycles, js_cycle_start(worker_context, ids[i],
-												!due[i], false));
+		cycles = lappend(cycles, js_cycle_start(worker_context,
+												due[i].stream_id,
+												due[i].push_only, false));
 		MemoryContextSwitchTo(old);
+		js_schedule_started(due[i].stream_id);
 	}
-	pfree(ids);
 	pfree(due);
-	return true;
 }
 
 /* Has the stream a cycle already? */
@@ -408,6 +428,7 @@ run_cycles(void)
 			{
 				cycles = foreach_delete_current(cycles, cell);
 				js_deliver_soon();
+				js_schedule_ended(cycle->stream_id, cycle->counts.pushed > 0);
 				js_stream_unlock(cycle->stream_id);
 				js_cycle_free(cycle);
 			}
@@ -427,7 +448,7 @@ deliver(void)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(worker_context);
+		MemoryContextSwitchTo(turn_context);
 		delivery_error = CopyErrorData();
 		report_error();
 	}
@@ -435,7 +456,6 @@ deliver(void)
 	if (delivery_error != NULL)
 	{
 		(void) guarded(deliver_failed);
-		FreeErrorData(delivery_error);
 		delivery_error = NULL;
 	}
 }
@@ -448,65 +468,24 @@ deliver_failed(void)
 	return true;
 }
 
-/* The streams that have a cycle now, as an array. */
-static Datum
-running_streams(void)
-{
-	Datum		ids[MAX_CYCLES];
-	int			n = 0;
-	ListCell   *cell;
-
-	foreach(cell, cycles)
-		ids[n++] = Int32GetDatum(((JsCycle *) lfirst(cell))->stream_id);
-	return PointerGetDatum(construct_array(ids, n, INT4OID, 4, true,
-										   TYPALIGN_INT));
-}
-
 /* Until something is due. */
 static long
 milliseconds_to_sleep(void)
 {
-	static JsStatement statement = {
-		"SELECT min(t.next_due_at) FROM jacksync.stream s"
-		" JOIN jacksync.stream_state t USING (stream_id)"
-		" JOIN jacksync.entity e ON e.entity = s.entity"
-		" WHERE s.enabled AND e.enabled AND NOT t.paused"
-		" AND s.stream_id <> ALL ($1) AND NOT jacksync.in_maintenance(s.server)",
-		{INT4ARRAYOID}
-	};
-	TimestampTz now = GetCurrentTimestamp();
-	JsArgs		args = {0};
-	long		sleep = TimestampDifferenceMilliseconds(now,
-													Min(next_heartbeat, next_purge));
-	JsSecurity	security;
+	TimestampTz next = Min(next_heartbeat, next_purge);
 	ListCell   *cell;
-	volatile TimestampTz next = 0;
 
-	PG_TRY();
-	{
-		js_txn_begin("looking when the next stream is due");
-		js_internal_begin(&security);
-		js_arg(&args, running_streams());
-		js_run(&statement, &args);
-		next = js_get_int8(0, 1);
-		js_internal_end(&security);
-		js_txn_end();
-	}
-	PG_CATCH();
-	{
-		report_error();
-	}
-	PG_END_TRY();
-
-	sleep = Min(sleep, TimestampDifferenceMilliseconds(now, js_deliver_due()) + 1);
-	if (next != 0)
-		sleep = Min(sleep, TimestampDifferenceMilliseconds(now, next) + 1);
+	next = Min(next, js_deliver_due());
+	/* more than we may run at once wait for one that ends */
+	if (list_length(cycles) < MAX_CYCLES)
+		next = Min(next, js_schedule_next());
 	foreach(cell, cycles)
 	{
 		TimestampTz due = js_cycle_due((JsCycle *) lfirst(cell));
 
 		if (due != 0)
-			sleep = Min(sleep, TimestampDifferenceMilliseconds(now, due) + 1);
+			next = Min(next, due);
 	}
-	return Min(sleep, LONGEST_SLEEP_MS);
+	return Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1,
+			   LONGEST_SLEEP_MS);
 }

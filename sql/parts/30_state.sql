@@ -361,8 +361,20 @@ CREATE TABLE jacksync.worker
 COMMENT ON TABLE jacksync.worker IS 'the background worker of this database';
 COMMENT ON COLUMN jacksync.worker.pid IS 'its process id';
 COMMENT ON COLUMN jacksync.worker.started_at IS 'when it started';
-COMMENT ON COLUMN jacksync.worker.heartbeat IS 'when it last said that it lives';
+COMMENT ON COLUMN jacksync.worker.heartbeat IS 'when it last wrote that it lives (worker_status has the live one)';
 COMMENT ON COLUMN jacksync.worker.library_version IS 'version of the library that it runs';
+
+/* not dumped: it means something in the running server only */
+CREATE TABLE jacksync.shared_state
+(
+	singleton		boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+	handle			bigint NOT NULL,
+	server_start	timestamptz NOT NULL
+);
+COMMENT ON TABLE jacksync.shared_state IS 'where the live progress is in shared memory';
+COMMENT ON COLUMN jacksync.shared_state.singleton IS 'always true';
+COMMENT ON COLUMN jacksync.shared_state.handle IS 'handle of the dynamic segment';
+COMMENT ON COLUMN jacksync.shared_state.server_start IS 'start of the server in which the handle is good';
 
 CREATE TABLE jacksync.installation
 (

@@ -82,6 +82,22 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION jacksync.wake_worker() IS
 'wake the background worker when this transaction commits';
 
+CREATE FUNCTION jacksync.progress_slots(OUT pid integer, OUT stream_id integer, OUT run_id bigint,
+	OUT phase text, OUT started timestamptz, OUT phase_started timestamptz, OUT pages bigint,
+	OUT records bigint, OUT total bigint, OUT pushed bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'jacksync_progress_slots'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION jacksync.progress_slots() IS
+'the cycles that run now, from shared memory (see the view jacksync.progress)';
+
+CREATE FUNCTION jacksync.worker_counters(OUT pid integer, OUT started timestamptz,
+	OUT last_turn timestamptz, OUT turns bigint, OUT cycles integer)
+AS 'MODULE_PATHNAME', 'jacksync_worker_counters'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION jacksync.worker_counters() IS
+'what the worker does, from shared memory (see the view jacksync.worker_status)';
+
 CREATE FUNCTION jacksync.library_version()
 RETURNS text
 AS 'MODULE_PATHNAME', 'jacksync_library_version'

@@ -98,14 +98,23 @@ COMMENT ON VIEW jacksync.held_delete IS
 CREATE VIEW jacksync.worker_status AS
 SELECT w.pid,
 	CASE WHEN a.pid IS NULL THEN 'dead' ELSE coalesce(a.state, 'idle') END AS state,
-	w.started_at, w.heartbeat, w.library_version,
-	a.wait_event, nullif(a.query, '') AS doing
+	w.started_at, greatest(w.heartbeat, c.last_turn) AS heartbeat, w.library_version,
+	a.wait_event, nullif(a.query, '') AS doing,
+	c.cycles, c.turns AS wakeups,
+	round((c.turns * 60 / greatest(extract(epoch FROM pg_catalog.clock_timestamp() - c.started), 1))::numeric, 1) AS wakeups_per_minute
 FROM jacksync.worker w
+	LEFT JOIN LATERAL jacksync.worker_counters() c ON c.pid = w.pid
 	LEFT JOIN pg_catalog.pg_stat_activity a
 		ON a.pid = w.pid AND a.datname = pg_catalog.current_database()
 			AND (a.backend_type LIKE 'jacksync%' OR a.backend_type IS NULL);
 COMMENT ON VIEW jacksync.worker_status IS
 'the background worker of this database';
+COMMENT ON COLUMN jacksync.worker_status.state IS 'dead, idle or active';
+COMMENT ON COLUMN jacksync.worker_status.heartbeat IS 'when it last woke up: at least every 15 seconds';
+COMMENT ON COLUMN jacksync.worker_status.doing IS 'what it does, or did last';
+COMMENT ON COLUMN jacksync.worker_status.cycles IS 'cycles that run now';
+COMMENT ON COLUMN jacksync.worker_status.wakeups IS 'how often it woke up since it started';
+COMMENT ON COLUMN jacksync.worker_status.wakeups_per_minute IS 'the same per minute';
 
 CREATE VIEW jacksync.stuck AS
 SELECT e.entity, s.server, l.external_id, l.local_id,
