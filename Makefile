@@ -4,6 +4,7 @@
 #   make check    run every test
 #   make crash    every crash point with every action
 #   make bench    speed beside its baselines (QUICK=1: less than a minute)
+#   make soak     faults and writers for MINUTES, then an account
 #   make          build; make install installs into PG_CONFIG's server
 
 EXTENSION  = jacksync
@@ -86,11 +87,12 @@ PROVE_TESTS   ?= test/t/*.pl
 # Without the development files only the targets that fetch them can run.
 ifneq ($(filter demo check crash soak deps bench help dist,$(MAKECMDGOALS)),)
 
-.PHONY: demo check deps crash bench
+.PHONY: demo check deps crash soak bench
 demo: ; @test/bin/demo.sh
 check: ; @test/bin/check.sh
 crash: ; @CRASH=full PROVE_TESTS=test/crash/*.pl test/bin/check.sh
 bench: ; @test/bench/run.sh
+soak: ; @test/bin/soak.sh
 deps: ; @test/bin/deps.sh
 
 else

@@ -737,10 +737,16 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 			return false;
 		}
 	}
+	if (link->conflict)
+	{
+		JsSubject	subject = js_apply_subject(apply, link);
+
+		js_conflict_release(&subject, NULL);
+	}
 	if (deleted)
 		link->local_id = NULL;
 	link->state = JS_TOMBSTONE;
-	link->dirty = link->waiting = false;
+	link->dirty = link->waiting = link->conflict = false;
 	link->pms_time_known = record->time_known;
 	link->pms_updated_at = record->time;
 	link->hash = (int64) record->hash;

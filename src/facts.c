@@ -435,6 +435,13 @@ js_facts_inserted(JsApply *apply, JsRecord *record, JsApplied *applied,
 	FieldState *states = palloc0(sizeof(FieldState) * Max(entity->nfields, 1));
 	JsDecision *decisions = palloc0(sizeof(JsDecision) * Max(entity->nfields, 1));
 
+	if (applied->link->conflict)
+	{
+		JsSubject	subject = js_apply_subject(apply, applied->link);
+
+		/* what was held was the row before this one */
+		js_conflict_release(&subject, NULL);
+	}
 	for (int i = 0; i < entity->nfields; i++)
 	{
 		states[i].pms_json = record->fields[i];

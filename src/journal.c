@@ -154,15 +154,18 @@ js_conflict_hold(const JsSubject *subject, const JsHold *hold)
 	js_run(&insert, &new_args);
 }
 
-/* Both sides have become equal: the conflict of a field closes itself. */
+/*
+ * Both sides have become equal: the conflict of a field closes itself; or the
+ * row is gone, and with it all its conflicts (field is NULL).
+ */
 void
 js_conflict_release(const JsSubject *subject, const char *field)
 {
 	static JsStatement statement = {
 		"WITH c AS (UPDATE jacksync.manual_conflict SET status = 'resolved',"
 		" resolved_by = 'system', resolved_at = pg_catalog.clock_timestamp()"
-		" WHERE record_id = $1 AND field = $2 AND status = 'pending'"
-		" RETURNING conflict_id)"
+		" WHERE record_id = $1 AND ($2 IS NULL OR field = $2)"
+		" AND status = 'pending' RETURNING conflict_id)"
 		" SELECT jacksync.alert_conflict_closed(conflict_id) FROM c",
 		{INT8OID, TEXTOID}
 	};

@@ -32,7 +32,7 @@ my @actions = qw(kill error postmaster exit fatal immediate terminate);
 my @some = qw(cp08:kill cp10:error cp11:postmaster cp05:exit cp09:terminate cp02:fatal cp07:kill cp04:immediate
   cp10:kill cp01:kill cp12:error cp06:kill cp03:error cp09:postmaster cp15:kill cp11:error cp08:terminate);
 my @cases = ($ENV{CRASH} // '') eq 'full'
-  ? map { my $action = $_; map { "$_:$action" } sort keys %points } @actions : @some;
+  ? map { my $point = $_; map { "$point:$_" } @actions } sort keys %points : @some;
 
 my $pms = JackSync::PMS->start(reservations => 12, guests => 2);
 my $node = JackSync::Node::hotel('crash', $pms, preload => 1, poll => '200 ms', conf => "restart_after_crash = on\n");
@@ -189,11 +189,11 @@ sub stop_worker
 	return;
 }
 
-# Try until it is so; at most half a minute.
+# Try until it is so; at most a minute.
 sub wait_until
 {
 	my ($test) = @_;
-	my $end = time + 30;
+	my $end = time + 60;
 	while (time < $end)
 	{
 		return 1 if $test->();

@@ -1,0 +1,120 @@
+"""The sample PMS in this process, with a memory of every version."""
+import copy
+import os
+import random
+import sys
+import threading
+import time
+from datetime import datetime, timezone
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'pms'))
+import fake_pms     # noqa: E402
+
+FAULTS = [{'kind': 'down'}, {'kind': 'reset'}, {'kind': 'drop_after_apply'}, {'kind': 'drop_after_apply'},
+          {'kind': 'status', 'status': 500}, {'kind': 'status', 'status': 503, 'headers': {'Retry-After': '1'}},
+          {'kind': 'status', 'status': 429, 'headers': {'Retry-After': '1'}},
+          {'kind': 'slow', 'seconds': .3}, {'kind': 'slow', 'seconds': 2.5}, {'kind': 'garbage'}, {'kind': 'html'},
+          {'kind': 'truncate'}, {'kind': 'gzip_bomb', 'megabytes': 40}, {'kind': 'raw', 'body': '{"data": []}'[:-1]}]
+TIERS = {'A': {'etags': True, 'idempotency': True}, 'B': {'etags': True, 'idempotency': False},
+         'D': {'etags': False, 'idempotency': False}}
+
+
+class Store(fake_pms.Store):
+    """Remembers all versions of all records; times are cut to the second."""
+
+    def __init__(self, options):
+        self.versions_of = {}           # id -> [(cause, record)]
+        self.read_at = {}               # id -> when the extension read it by itself
+        self.patched = 0
+        super().__init__(options)
+
+    def fill(self, options):
+        for i in range(1, options.reservations + 1):
+            rid = 'B-%04d' % i
+            self.write('bookings', rid, {'id': rid, 'owned': None, 'ours': None, 'latest': None, 'held': None,
+                                         'marks': [], 'notes': None, 'price': 0, 'deleted': False}, 'user')
+
+    def write(self, coll, rid, record, cause):
+        if cause.startswith('api'):
+            self.patched += 1
+        record = super().write(coll, rid, record, cause)
+        self.versions_of.setdefault(rid, []).append((cause, copy.deepcopy(record)))
+        return record
+
+
+class Handler(fake_pms.Handler):
+    def record(self, coll, rid):
+        if self.command == 'GET':
+            self.store.read_at[rid] = time.time()
+        super().record(coll, rid)
+        if self.command != 'GET':
+            self.store.read_at.pop(rid, None)
+
+
+class Server(fake_pms.Server):
+    def handle_error(self, request, client_address):
+        pass                            # connections break: that is what we are here for
+
+
+class PMS:
+    def __init__(self, records, tier, coarse, skew, seed):
+        options = type('', (), {'reservations': records, 'seed': seed})
+        if coarse:
+            fake_pms.iso = lambda t: t.strftime('%Y-%m-%dT%H:%M:%S.000Z')
+        self.tier = tier
+        # as __init__ sets the clock only after it was asked for it
+        fake_pms.DEFAULTS.update(TIERS[tier], skew_seconds=skew)
+        self.store = Store(options)
+        Handler.store = self.store
+        self.server = Server(('127.0.0.1', 0), Handler)
+        self.url = 'http://127.0.0.1:%d' % self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def push(self):
+        """The push of the stream, for what this PMS can do."""
+        push = {'read': {'path': '/v1/bookings/{record.id}'},
+                'update': {'method': 'PATCH', 'path': '/v1/bookings/{record.id}'}}
+        if self.tier in 'AB':
+            push['if_match'] = 'etag'
+        if self.tier == 'A':
+            push['idempotency_header'] = 'Idempotency-Key'
+        return push
+
+    def edit(self, rid, change):
+        """Somebody at the hotel changes a record: change(record) does it."""
+        with self.store.lock:
+            record = self.store.records['bookings'].get(rid)
+            if record is None or record.get('deleted'):
+                return False
+            # without If-Match there is a moment in which edits are lost: documented, and not tested
+            if self.tier == 'D' and time.time() - self.store.read_at.get(rid, 0) < 4:
+                return False
+            record = copy.deepcopy(record)
+            change(record)
+            self.store.write('bookings', rid, record, 'user')
+            return True
+
+    def delete(self, rid):
+        with self.store.lock:
+            self.store.write('bookings', rid, {'id': rid, 'deleted': True}, 'user')
+
+    def revive(self, rid, record):
+        with self.store.lock:
+            self.store.write('bookings', rid, dict(record, id=rid, deleted=False), 'user')
+
+    def deleted(self, rid):
+        return self.store.records['bookings'][rid].get('deleted')
+
+    def break_it(self, rnd):
+        fault = dict(rnd.choice(FAULTS), count=rnd.randrange(1, 4))
+        if fault['kind'] in ('garbage', 'html', 'raw') and rnd.random() < .5:
+            fault['match'] = {'method': 'GET'}
+        if rnd.random() < .3:
+            fault['match'] = {'method': rnd.choice(['GET', 'PATCH']), 'path': '^/v1/'}
+        self.store.faults = [fault]
+
+    def heal(self):
+        self.store.faults = []
+
+    def expire(self):
+        self.store.tokens.clear()
