@@ -100,7 +100,9 @@ def account(world):
                               " FROM jacksync.manual_conflict"))
     rows = {json.loads(row[0])['external_id']: json.loads(row[0]) for row in query('SELECT to_jsonb(b) FROM bookings b')}
     status = dict(query("SELECT external_id, sync_status FROM jacksync.record WHERE external_id IS NOT NULL"))
-    book = Account(trail, world.pms.store.versions_of, audit, conflicts)
+    in_vain = {value for row in query("SELECT changes FROM jacksync.intent WHERE error = 'not found at the PMS'")
+               for value in json.loads(row[0]).values() if isinstance(value, str)}
+    book = Account(trail, world.pms.store.versions_of, audit, conflicts, in_vain)
     keys = {}
     for versions in world.pms.store.versions_of.values():
         for cause, _ in versions:

@@ -24,9 +24,12 @@ def number(record):
 
 
 class Account:
-    def __init__(self, trail, versions, audit, conflicts):
+    def __init__(self, trail, versions, audit, conflicts, in_vain):
         """trail: [(who, op, before, after)]; versions: id -> [(cause, record)];
-        audit: [(id, field, details)]; conflicts: the same, and whether pending."""
+        audit: [(id, field, details)]; conflicts: the same, and whether pending;
+        in_vain: tokens whose push had no answer, and which were not found at the PMS
+        then: somebody may have written over them, and only a key would tell."""
+        self.in_vain = in_vain
         self.findings = []
         self.here = {}
         for who, op, before, after in trail:
@@ -152,7 +155,7 @@ class Account:
                 continue
             value = record.get(field)
             if value != last:
-                if value in gone and cause != 'user':
+                if value in gone and cause != 'user' and value not in self.in_vain:
                     self.find('resurrection', rid, field, value, 'is back there')
                 if last is not None:
                     gone.add(last)
@@ -186,7 +189,7 @@ class Account:
                 mine[value] = (len(here), user)
                 here.append(value)
         for base, local, pms, how in self.known.get((rid, field), []):
-            if local is None or pms is None or pms == base or local == pms:
+            if local is None or pms is None or pms == base or local == pms or local in self.in_vain:
                 continue
             if local in mine and not mine[local][1] or pms in first and first[pms][1] != 'user':
                 self.find('false conflict', rid, field, 'base', base, 'here', local, 'there', pms, how, ': one of them is our own write')
