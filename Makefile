@@ -6,6 +6,8 @@
 #   make bench    speed beside its baselines (QUICK=1: less than a minute)
 #   make soak     faults and writers for MINUTES, then an account
 #   make          build; make install installs into PG_CONFIG's server
+#   make dist     a tarball; make deb: Debian packages
+#   make reference  write doc/reference.md anew, out of the catalog
 
 EXTENSION  = jacksync
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
@@ -85,9 +87,14 @@ TAP_TESTS      = 1
 PROVE_TESTS   ?= test/t/*.pl
 
 # Without the development files only the targets that fetch them can run.
-ifneq ($(filter demo check crash soak deps bench help dist,$(MAKECMDGOALS)),)
+TOOLS = demo check crash soak bench deps dist deb reference help
+ifneq ($(filter $(TOOLS),$(MAKECMDGOALS)),)
 
-.PHONY: demo check deps crash soak bench
+.PHONY: $(TOOLS)
+help: ; @sed -n 's/^\# *\(make .*\)/\1/p' Makefile
+dist: ; @test/bin/dist.sh
+deb: ; @test/bin/deb.sh
+reference: ; @test/bin/reference.sh
 demo: ; @test/bin/demo.sh
 check: ; @test/bin/check.sh
 crash: ; @CRASH=full PROVE_TESTS=test/crash/*.pl test/bin/check.sh
