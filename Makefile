@@ -36,6 +36,7 @@ OBJS = \
 	src/server.o \
 	src/limiter.o \
 	src/template.o \
+	src/operation.o \
 	src/stream.o \
 	src/window.o \
 	src/config.o \
@@ -49,11 +50,14 @@ OBJS = \
 	src/row.o \
 	src/record.o \
 	src/page.o \
+	src/body.o \
 	src/fold.o \
 	src/facts.o \
 	src/deletes.o \
 	src/apply.o \
 	src/push.o \
+	src/refusal.o \
+	src/outcome.o \
 	src/sweep.o \
 	src/walk.o \
 	src/deliver.o \
@@ -62,6 +66,8 @@ OBJS = \
 	src/complete.o \
 	src/absent.o \
 	src/outbound.o \
+	src/answer.o \
+	src/lookup.o \
 	src/reconcile.o \
 	src/run.o \
 	src/resolve.o \

@@ -36,6 +36,7 @@
 #include "fold.h"
 #include "heap.h"
 #include "jacksync.h"
+#include "push.h"
 #include "secure.h"
 #include "statement.h"
 #include "txn.h"
@@ -61,10 +62,12 @@ static bool insert_row(JsApply *apply, JsRecord *record, JsLink *link,
 					   JsApplied *applied);
 static bool apply_missing_row(JsApply *apply, JsRecord *record,
 							  JsApplied *applied);
+static bool pms_edited(JsApply *apply, JsRecord *record, JsLink *link);
+static bool restore_row(JsApply *apply, JsApplied *applied);
 static bool apply_delete(JsApply *apply, JsRecord *record, JsLink *link);
 static void check_policy(JsApply *apply);
-static void audit_record(JsApply *apply, JsLink *link, const char *resolution,
-						 Jsonb *before, Jsonb *after);
+static void audit_record(JsApply *apply, JsLink *link, const char *operation,
+						 const char *resolution, Jsonb *before, Jsonb *after);
 
 /*
  * Begin to apply records of an entity, from a stream (NULL: none); plain
@@ -102,6 +105,8 @@ js_apply_begin(JsApply *apply, const char *entity, JsStream *stream,
 	apply->open_errors = js_get_bool(0, 1);
 	if (stream != NULL)
 		apply->pending_deletes = js_deletes_any(stream->stream_id);
+	if (stream != NULL && stream->push != NULL)
+		apply->open_creates = js_push_creating(stream->stream_id);
 	if (js_fold(apply->entity, js_apply_stream_id(apply)) > 0)
 		apply->entity = js_entity_by_name(entity, false);
 	JS_FAULT("cp03");
@@ -552,6 +557,10 @@ is_stale(JsApply *apply, JsLink *link, JsRecord *record)
 	}
 	if (!record->time_known || !link->pms_time_known)
 		return false;
+	/* what we deleted ourselves may be listed for a while */
+	if (link->state == JS_TOMBSTONE && !record->deleted &&
+		record->time == link->pms_updated_at)
+		return true;
 	if (record->time > link->pms_updated_at)
 		apply->advanced++;
 	if (record->time >= link->pms_updated_at ||
@@ -596,6 +605,14 @@ first_sight(JsApply *apply, JsRecord *record, JsApplied *applied)
 						 entity->external.name)));
 
 	applied->row_found = state == JS_ROW_FOUND;
+	if (!applied->row_found && apply->open_creates && !apply->previewing)
+	{
+		/* perhaps it is ours: a row for it would be a second one */
+		if (js_push_adopt(apply, record))
+			return true;
+		store_waiting(apply, record, "a new record is being created at the PMS");
+		return false;
+	}
 	link = applied->row_found ?
 		js_link_by_local(entity->entity_id, applied->row.local_id) : NULL;
 	if (link != NULL)
@@ -676,29 +693,93 @@ insert_row(JsApply *apply, JsRecord *record, JsLink *link, JsApplied *applied)
 /*
  * The row of a record is gone: somebody deleted it here.  By policy it comes
  * back, or stays away (with the delete still to be told to the PMS, or not).
+ * A record that the PMS has changed meanwhile is not deleted there: the edit
+ * wins, and the row comes back.
  */
 static bool
 apply_missing_row(JsApply *apply, JsRecord *record, JsApplied *applied)
 {
 	JsEntity   *entity = apply->entity;
 	JsLink	   *link = applied->link;
+	bool		edited = link->state != JS_TOMBSTONE &&
+		entity->on_local_delete == JS_DELETE_PUSH &&
+		pms_edited(apply, record, link);
 
-	if (link->state == JS_TOMBSTONE || entity->on_local_delete == JS_DELETE_RESTORE)
+	if (link->state == JS_TOMBSTONE || edited ||
+		entity->on_local_delete == JS_DELETE_RESTORE)
 	{
+		Jsonb	   *before = link->snapshot;
+
 		link->state = JS_LINKED;
 		link->local_times = NULL;
 		link->dirty = link->waiting = false;
 		insert_row(apply, record, link, applied);
-		audit_record(apply, link, "pms", NULL, link->snapshot);
+		if (edited)
+			apply->counts.conflicts++;
+		audit_record(apply, link, edited ? "conflict_resolution" : "sync",
+					 "pms", edited ? before : NULL, link->snapshot);
 		return true;
 	}
 	link->state = JS_DELETED_HERE;
 	link->waiting = entity->on_local_delete == JS_DELETE_PUSH;
 	link->dirty = link->waiting;
+	link->version = record->version;
 	link->hash = (int64) record->hash;
-	link->hash_known = !link->dirty;
+	link->hash_known = true;
 	js_link_update(link);
 	apply->counts.unchanged++;
+	return true;
+}
+
+/* Does the PMS say something else than at the last sync? */
+static bool
+pms_edited(JsApply *apply, JsRecord *record, JsLink *link)
+{
+	JsEntity   *entity = apply->entity;
+	JsSecurity	security;
+	bool		edited = false;
+
+	js_owner_begin(&security, entity->owner);
+	for (int i = 0; i < entity->nfields && !edited; i++)
+	{
+		JsColumn   *column = &entity->fields[i].column;
+		Jsonb	   *base = js_jsonb_member(link->snapshot,
+										   entity->fields[i].name);
+
+		edited = record->fields[i] != NULL &&
+			(base == NULL ||
+			 !js_value_equal(column, js_value_from_json(column, base),
+							 js_value_from_json(column, record->fields[i])));
+	}
+	js_owner_end(&security);
+	return edited;
+}
+
+/*
+ * A row was deleted here, and the policy takes that back: it is made again
+ * from what the PMS last said.
+ */
+static bool
+restore_row(JsApply *apply, JsApplied *applied)
+{
+	JsEntity   *entity = apply->entity;
+	JsLink	   *link = applied->link;
+	JsRecord	record = {0};
+
+	record.external_id = link->external_id;
+	record.time_known = link->pms_time_known;
+	record.time = link->pms_updated_at;
+	record.version = link->version;
+	record.hash = (uint64) link->hash;
+	record.fields = palloc0(sizeof(Jsonb *) * Max(entity->nfields, 1));
+	for (int i = 0; i < entity->nfields; i++)
+		record.fields[i] = js_jsonb_member(link->snapshot,
+										   entity->fields[i].name);
+	link->state = JS_LINKED;
+	link->local_times = NULL;
+	link->dirty = link->waiting = false;
+	insert_row(apply, &record, link, applied);
+	audit_record(apply, link, "sync", "pms", NULL, link->snapshot);
 	return true;
 }
 
@@ -752,8 +833,8 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 	link->hash = (int64) record->hash;
 	link->hash_known = true;
 	js_link_update(link);
-	audit_record(apply, link, deleted ? "deleted" : "kept", link->snapshot,
-				 NULL);
+	audit_record(apply, link, "sync", deleted ? "deleted" : "kept",
+				 link->snapshot, NULL);
 	apply->counts.updated++;
 	return true;
 }
@@ -785,13 +866,13 @@ js_apply_gone(JsApply *apply, const char *external_id)
 
 /* Audit a decision about a record as a whole. */
 static void
-audit_record(JsApply *apply, JsLink *link, const char *resolution,
-			 Jsonb *before, Jsonb *after)
+audit_record(JsApply *apply, JsLink *link, const char *operation,
+			 const char *resolution, Jsonb *before, Jsonb *after)
 {
 	JsSubject	subject = js_apply_subject(apply, link);
 	JsAudit		audit = {0};
 
-	audit.operation = "sync";
+	audit.operation = operation;
 	audit.before = before;
 	audit.after = after;
 	audit.resolution = resolution;
@@ -861,6 +942,10 @@ settle(JsApply *apply, int64 record_id, JsApplied *applied)
 	if (link == NULL)
 		return false;
 	applied->link = link;
+	if (link->intent_id == 0 && link->state == JS_DELETED_HERE &&
+		link->external_id != NULL && link->snapshot != NULL &&
+		entity->on_local_delete == JS_DELETE_RESTORE)
+		return restore_row(apply, applied);
 	if (link->intent_id != 0 || link->local_id == NULL ||
 		(link->state != JS_LINKED && link->state != JS_NEW_HERE))
 		return true;

@@ -44,6 +44,7 @@ typedef struct JsApply
 	bool		open_errors;	/* there are rows in sync_error */
 	bool		defer_deletes;	/* gather them until the pull is complete */
 	bool		pending_deletes;	/* some are gathered or held */
+	bool		open_creates;	/* new records are on their way to the PMS */
 	Bitmapset  *suspects;		/* fields of a constraint that was broken */
 	char	   *constraint;		/* its name */
 	JsCounts	counts;

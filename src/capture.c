@@ -385,7 +385,9 @@ log_change(JsEntity *entity, char op, bool waiting, const char *local_id,
 	values[CHANGE_ID] =
 		Int64GetDatum(nextval_internal(get_relname_relid("change_seq", schema),
 									   false));
-	values[CHANGE_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	/* what a trigger derives from what we write is nobody's edit */
+	values[CHANGE_AT] = TimestampTzGetDatum(op == 'u' && js_row_write_active() ?
+											DT_NOBEGIN : GetCurrentTimestamp());
 	values[CHANGE_ENTITY] = Int32GetDatum(entity->entity_id);
 	values[CHANGE_OP] = CharGetDatum(op);
 	values[CHANGE_WAITING] = BoolGetDatum(waiting);

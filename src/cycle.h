@@ -62,8 +62,18 @@ struct JsCycle
 	List	   *unknown;		/* JsIntent */
 	int64		last_record;
 	JsIntent   *intent;
+	bool		resolving;		/* unknown outcomes, before the pull */
+	bool		again;			/* the same record has more to send */
+	int			visits;			/* requests for the same record */
+	int			gone;			/* records that the PMS does not have */
 	int64		reading_record; /* read before write */
 	char	   *reading_id;
+	Jsonb	   *remote;			/* the record as it was read, or NULL */
+	char	   *refusal;		/* what a 404 to the push said, or NULL */
+	int64		seen_hash;		/* of what the claim was made on */
+	int64		outdated_record;	/* the last one that lost a race */
+	int64		outdated_hash;
+	int			outdated_count;
 
 	/* clock of the PMS minus ours, microseconds: within these */
 	bool		skew_known;

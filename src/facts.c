@@ -414,7 +414,7 @@ update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 		link->pms_updated_at = record->time;
 		link->hash = (int64) record->hash;
 		link->hash_known = true;
-		link->failed = false;
+		link->failed = link->push_failures > 0;
 		link->must_pull = false;
 		link->version = record->version;	/* a page does not tell */
 	}

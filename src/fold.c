@@ -125,6 +125,7 @@ changes_of(RowChanges **list, JsEntity *entity, const char *local_id)
 			return changes;
 	changes = palloc0(sizeof(RowChanges));
 	changes->first_id = changes->local_id = pstrdup(local_id);
+	changes->at = DT_NOBEGIN;
 	changes->field_at = palloc0(sizeof(TimestampTz) * Max(entity->nfields, 1));
 	changes->next = *list;
 	*list = changes;
@@ -282,8 +283,11 @@ follow_row(JsEntity *entity, JsRow *row, RowChanges *changes)
 static void
 mark_changed(JsEntity *entity, JsLink *link, RowChanges *changes)
 {
-	link->local_updated_at = Max(changes->at, link->local_updated_at);
-	link->local_time_known = true;
+	if (!TIMESTAMP_NOT_FINITE(changes->at))
+	{
+		link->local_updated_at = Max(changes->at, link->local_updated_at);
+		link->local_time_known = true;
+	}
 	link->dirty = true;
 	link->waiting = link->waiting || changes->waiting;
 	link->hash_known = false;

@@ -253,9 +253,9 @@ js_failure_resolved(const JsSubject *subject, const char *direction)
 		"UPDATE jacksync.sync_error SET state = 'resolved',"
 		" next_attempt_at = NULL"
 		" WHERE entity = $1 AND server IS NOT DISTINCT FROM $2"
-		" AND external_id IS NOT DISTINCT FROM $3 AND direction = $4"
-		" AND state IN ('waiting', 'retry', 'dead')",
-		{TEXTOID, NAMEOID, TEXTOID, TEXTOID}
+		" AND (external_id = $3 OR (external_id IS NULL AND local_id = $5))"
+		" AND direction = $4 AND state IN ('waiting', 'retry', 'dead')",
+		{TEXTOID, NAMEOID, TEXTOID, TEXTOID, TEXTOID}
 	};
 	JsArgs		args = {0};
 
@@ -263,6 +263,7 @@ js_failure_resolved(const JsSubject *subject, const char *direction)
 	js_arg_name(&args, subject->server);
 	js_arg_text(&args, subject->external_id);
 	js_arg_text(&args, direction);
+	js_arg_text(&args, subject->local_id);
 	js_run(&statement, &args);
 }
 

@@ -1,135 +1,58 @@
 /*-------------------------------------------------------------------------
  *
  * outbound.c
- *	  The push half of a cycle: look up, claim, send, record.
+ *	  The push half of a cycle: claim, send, record.
+ *
+ * One request is under way at a time.  What is the record's own trouble ends
+ * in sync_error, and the next record goes on; what is the PMS's trouble ends
+ * the cycle, and what is left waits for the next one.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 
-#include "apply.h"
+#include "body.h"
 #include "compat.h"
-#include "cycle.h"
 #include "faultpoint.h"
 #include "jacksync.h"
+#include "outbound.h"
 #include "progress.h"
 #include "secure.h"
 #include "txn.h"
 #include "value.h"
 
-static void look_up_next(JsCycle *cycle);
-static void looked_up(JsCycle *cycle, JsHttpResponse *response);
-static void odd_answer_looked_up(JsCycle *cycle, JsHttpResponse *response);
-static bool settle_unknown(JsCycle *cycle, JsHttpResponse *response);
+#define MOST_GONE	20			/* records that are not there, in one cycle */
+#define MOST_VISITS 50			/* requests for one record in one cycle */
+#define MOST_OUTDATED 5			/* races lost by one record in one cycle */
+
 static void next_record(JsCycle *cycle);
-static bool must_read_first(Jsonb *push, JsLink *link);
+static bool must_read_first(JsCycle *cycle, JsApply *apply, JsLink *link);
+static bool id_may_be_number(const char *external_id);
 static void claim(JsCycle *cycle, JsApply *apply, int64 record_id);
 static void read_first(JsCycle *cycle, const char *external_id);
+static void make_read(JsCycle *cycle, JsHttpRequest *request);
 static void was_read(JsCycle *cycle, JsHttpResponse *response);
-static void send_intent(JsCycle *cycle);
+static void was_missing(JsCycle *cycle, JsHttpResponse *response);
+static void apply_and_claim(JsCycle *cycle, Jsonb *record,
+							JsHttpResponse *response);
+static void postpone(JsCycle *cycle, const char *message);
+static void make_push(JsCycle *cycle, JsHttpRequest *request);
 static void intent_answered(JsCycle *cycle, JsHttpResponse *response);
-static void with_apply(JsCycle *cycle, JsApply *apply, const char *activity);
-static void end_apply(JsCycle *cycle, JsApply *apply);
-static Jsonb *body_for(JsCycle *cycle, Jsonb *operation);
-static void put_at_path(JsonbParseState **state, Jsonb *changes,
-						Jsonb *operation, JsStream *stream,
-						JsEntity *entity);
-static Jsonb *answer_record(JsCycle *cycle, JsHttpResponse *response,
-							const char *external_id);
-static bool flag(Jsonb *options, const char *name);
-static char *text_of(Jsonb *options, const char *name);
-
-/* First of all: what became of pushes whose outcome is not known? */
-void
-js_outbound_resolve(JsCycle *cycle)
-{
-	JsSecurity	security;
-	MemoryContext old;
-
-	js_txn_begin("reading open intents");
-	js_internal_begin(&security);
-	old = MemoryContextSwitchTo(cycle->mcxt);
-	cycle->unknown = js_push_unknown(cycle->stream);
-	MemoryContextSwitchTo(old);
-	js_internal_end(&security);
-	js_txn_end();
-	look_up_next(cycle);
-}
-
-/* Look the next one up, or go on to the pull. */
-static void
-look_up_next(JsCycle *cycle)
-{
-	JsHttpRequest request = {0};
-
-	if (cycle->unknown == NIL)
-	{
-		js_pull_start(cycle);
-		return;
-	}
-	cycle->intent = linitial(cycle->unknown);
-	cycle->unknown = list_delete_first(cycle->unknown);
-	if (!js_outbound_read_request(cycle, cycle->intent->external_id, &request))
-	{
-		JsApply		apply = {0};
-
-		/* cannot be looked up: a person must decide */
-		with_apply(cycle, &apply, "recording an unknown outcome");
-		js_push_rejected(&apply, cycle->intent, 0,
-						 "whether the PMS took the change is not known, and the stream has no push.read to look");
-		end_apply(cycle, &apply);
-		look_up_next(cycle);
-		return;
-	}
-	js_cycle_send(cycle, &request, looked_up);
-}
-
-/* The PMS's present state of a record whose push has an unknown outcome. */
-static void
-looked_up(JsCycle *cycle, JsHttpResponse *response)
-{
-	if (settle_unknown(cycle, response))
-		look_up_next(cycle);
-}
-
-/* The same in the midst of pushing. */
-static void
-odd_answer_looked_up(JsCycle *cycle, JsHttpResponse *response)
-{
-	if (settle_unknown(cycle, response))
-		next_record(cycle);
-}
-
-/* Settle an unknown outcome by what was read; false: the cycle failed. */
-static bool
-settle_unknown(JsCycle *cycle, JsHttpResponse *response)
-{
-	char	   *problem = js_cycle_problem(cycle, response);
-	JsApply		apply = {0};
-	Jsonb	   *record;
-
-	if (problem != NULL)
-	{
-		js_cycle_fail(cycle, problem);
-		return false;
-	}
-	with_apply(cycle, &apply, "settling an unknown outcome");
-	record = answer_record(cycle, response, cycle->intent->external_id);
-	if (record != NULL)
-		js_push_looked_up(&apply, cycle->intent, record,
-						  js_http_header(response, "ETag"));
-	end_apply(cycle, &apply);
-	cycle->intent = NULL;
-	if (record == NULL)
-		js_cycle_fail(cycle, "the PMS's answer to push.read is not the record");
-	return record != NULL;
-}
+static void taken(JsCycle *cycle, JsHttpResponse *response);
+static void taken_unseen(JsCycle *cycle, JsHttpResponse *response,
+						 const char *external_id);
+static void taken_and_shown(JsCycle *cycle, JsHttpResponse *response,
+							Jsonb *record);
+static void outdated(JsCycle *cycle, int status, const char *problem);
+static void rejected(JsCycle *cycle, int status, const char *problem);
+static void doubtful(JsCycle *cycle, const char *problem, bool look);
+static void not_sent(JsCycle *cycle, const char *problem);
+static bool refused_in_body(JsCycle *cycle, JsOperation *operation,
+							Jsonb *document);
 
 /* Send what waits. */
 void
@@ -137,6 +60,26 @@ js_outbound_start(JsCycle *cycle)
 {
 	cycle->last_record = 0;
 	js_progress_phase(cycle->progress, JS_PHASE_PUSH);
+	next_record(cycle);
+}
+
+/* The present intent is dealt with: go on with the next. */
+void
+js_outbound_go_on(JsCycle *cycle)
+{
+	JsIntent   *intent = cycle->intent;
+
+	cycle->intent = NULL;
+	if (cycle->resolving)
+	{
+		js_lookup_next(cycle);
+		return;
+	}
+	/* other changes of the same record go next */
+	if (intent != NULL && cycle->again && ++cycle->visits < MOST_VISITS)
+		cycle->last_record = intent->record_id - 1;
+	else
+		cycle->visits = 0;
 	next_record(cycle);
 }
 
@@ -148,8 +91,6 @@ js_outbound_start(JsCycle *cycle)
 static void
 next_record(JsCycle *cycle)
 {
-	Jsonb	   *push = cycle->stream->push;
-
 	for (;;)
 	{
 		JsApply		apply = {0};
@@ -157,26 +98,26 @@ next_record(JsCycle *cycle)
 		JsLink	   *link = NULL;
 		bool		read = false;
 
-		with_apply(cycle, &apply, "claiming local changes");
-		/* the claim must be on disk before anything is sent */
-		(void) set_config_option("synchronous_commit", "on", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
-								 false);
+		js_outbound_begin(cycle, &apply, "claiming local changes");
+		js_push_durable();
+		MemoryContextReset(cycle->push_mcxt);
 		cycle->intent = NULL;
+		cycle->remote = NULL;
+		cycle->refusal = NULL;
+		cycle->again = false;
 		candidates = js_push_candidates(&apply, 1, cycle->last_record);
 		if (candidates != NIL)
 		{
 			cycle->last_record = *(int64 *) linitial(candidates);
 			link = js_link_lock(cycle->last_record, true);
-			read = link != NULL && push != NULL &&
-				(link->waiting || link->must_pull) &&
-				link->external_id != NULL &&
-				js_jsonb_member(push, "read") != NULL &&
-				must_read_first(push, link);
+			read = link != NULL && must_read_first(cycle, &apply, link);
 			if (link != NULL && !read)
+			{
+				cycle->seen_hash = link->hash_known ? link->hash : 0;
 				claim(cycle, &apply, cycle->last_record);
+			}
 		}
-		end_apply(cycle, &apply);
+		js_outbound_end(cycle, &apply);
 
 		if (candidates == NIL)
 		{
@@ -193,7 +134,7 @@ next_record(JsCycle *cycle)
 		}
 		if (cycle->intent != NULL)
 		{
-			send_intent(cycle);
+			js_outbound_send(cycle);
 			return;
 		}
 	}
@@ -202,16 +143,43 @@ next_record(JsCycle *cycle)
 /*
  * Must a record be read before it is written?  If the PMS can refuse a write
  * to a version that we have not seen (If-Match), only if we know of a newer
- * one or of none; else always, unless read_before_write is false.
+ * one or of none; else always, unless read_before_write is false.  And where
+ * the request has more of the record in it than the changes.
  */
 static bool
-must_read_first(Jsonb *push, JsLink *link)
+must_read_first(JsCycle *cycle, JsApply *apply, JsLink *link)
 {
+	Jsonb	   *push = cycle->stream->push;
+	bool		deleting = link->state == JS_DELETED_HERE;
+	List	   *operations;
+	ListCell   *cell;
+
+	if (push == NULL || link->external_id == NULL ||
+		js_jsonb_member(push, "read") == NULL || link->state == JS_NEW_HERE)
+		return false;
+	if (deleting && apply->entity->on_local_delete != JS_DELETE_PUSH)
+		return false;
 	if (link->must_pull)
 		return true;
+	operations = js_operations(push, deleting ? "delete" : "update");
+	if (operations == NIL || !(link->waiting || deleting))
+		return false;
+	foreach(cell, operations)
+		if (js_body_needs_record(lfirst(cell)) ||
+			(js_body_needs_id(lfirst(cell)) &&
+			 id_may_be_number(link->external_id)))
+		return true;
 	if (js_jsonb_member(push, "read_before_write") != NULL)
-		return flag(push, "read_before_write");
-	return text_of(push, "if_match") == NULL || link->version == NULL;
+		return js_option_true(push, "read_before_write");
+	return js_option_text(push, "if_match") == NULL || link->version == NULL;
+}
+
+/* Would the PMS perhaps write this id as a number? */
+static bool
+id_may_be_number(const char *external_id)
+{
+	return external_id[0] != '\0' && (external_id[0] != '0' || external_id[1] == '\0') &&
+		strspn(external_id, "0123456789") == strlen(external_id);
 }
 
 /* Claim a record's changes; the intent outlives the transaction. */
@@ -220,7 +188,6 @@ claim(JsCycle *cycle, JsApply *apply, int64 record_id)
 {
 	JsIntent   *intent = js_push_claim(apply, record_id);
 
-	MemoryContextReset(cycle->push_mcxt);
 	cycle->intent = intent ? js_push_copy(cycle->push_mcxt, intent) : NULL;
 }
 
@@ -229,205 +196,31 @@ static void
 read_first(JsCycle *cycle, const char *external_id)
 {
 	JsHttpRequest request = {0};
+	char	   *problem;
 
 	cycle->reading_record = cycle->last_record;
-	cycle->reading_id = MemoryContextStrdup(cycle->mcxt, external_id);
-	if (!js_outbound_read_request(cycle, external_id, &request))
-	{
-		js_cycle_fail(cycle, "the stream has no push.read");
-		return;
-	}
-	js_cycle_send(cycle, &request, was_read);
-}
-
-/* It was read: apply what the PMS has, then claim what is left. */
-static void
-was_read(JsCycle *cycle, JsHttpResponse *response)
-{
-	char	   *problem = js_cycle_problem(cycle, response);
-	JsApply		apply = {0};
-	JsApplied	applied = {0};
-	Jsonb	   *record;
-
+	cycle->reading_id = MemoryContextStrdup(cycle->push_mcxt, external_id);
+	problem = js_make_request(cycle, make_read, &request);
 	if (problem != NULL)
-	{
-		js_cycle_fail(cycle, problem);
-		return;
-	}
-	with_apply(cycle, &apply, "claiming local changes");
-	(void) set_config_option("synchronous_commit", "on", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	record = answer_record(cycle, response, cycle->reading_id);
-	if (record != NULL)
-	{
-		JsCounts	before = apply.counts;
-		const char *version = js_http_header(response, "ETag");
-
-		cycle->intent = NULL;
-		apply.tick = cycle->tick;
-		if (js_apply_guarded(&apply, record, version, &applied))
-			claim(cycle, &apply, cycle->reading_record);
-		before.conflicts = apply.counts.conflicts;
-		apply.counts = before;
-	}
-	end_apply(cycle, &apply);
-	if (record == NULL)
-		js_cycle_fail(cycle, "the PMS's answer to push.read is not the record");
-	else if (cycle->intent != NULL)
-		send_intent(cycle);
+		postpone(cycle, problem);
 	else
-		next_record(cycle);
+		js_cycle_send(cycle, &request, was_read);
 }
 
-/* Send a claimed change: no transaction is open. */
+/* The request that reads it.  Its tick tells how old the answer can be. */
 static void
-send_intent(JsCycle *cycle)
+make_read(JsCycle *cycle, JsHttpRequest *request)
 {
-	JsIntent   *intent = cycle->intent;
-	Jsonb	   *push = cycle->stream->push;
-	Jsonb	   *operation = js_jsonb_member(push, "update");
-	JsVars	   *vars = js_cycle_vars(cycle);
-	JsHttpRequest request = {0};
-	MemoryContext old;
-	char	   *header;
+	JsVars	   *vars = js_record_vars(cycle, cycle->reading_id, NULL);
+	JsSecurity	security;
 
-	JS_FAULT("cp08");
-	js_txn_begin("making a request");
-	js_vars_set_json(vars, "record.id", js_jsonb_string(intent->external_id));
-	js_vars_set_json(vars, "changes", body_for(cycle, operation));
-	js_server_request(cycle->server, &request);
-	if (js_jsonb_member(operation, "body") == NULL)
-	{
-		/* the changes alone are the body */
-		JsonbParseState *state = js_object_begin();
-		JsonbIterator *iterator = JsonbIteratorInit(&operation->root);
-		JsonbIteratorToken token;
-		JsonbValue	value;
-
-		while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-		{
-			char	   *key;
-
-			if (token != WJB_KEY)
-				continue;
-			key = pnstrdup(value.val.string.val, value.val.string.len);
-			js_object_put(&state, key, js_jsonb_member(operation, key));
-		}
-		js_object_put(&state, "body", js_jsonb_string("{changes}"));
-		operation = js_object_end(state);
-	}
-	js_template_request(js_cycle_new_request(cycle), operation, cycle->server, vars, &request);
-
-	/* like all of the request these outlive the step: it may be repeated */
-	old = MemoryContextSwitchTo(cycle->request_mcxt);
-	if (intent->if_match != NULL && text_of(push, "if_match") != NULL &&
-		js_http_check_header_value(intent->if_match))
-		request.headers = lappend(request.headers,
-								  psprintf("If-Match: %s", intent->if_match));
-	header = text_of(push, "idempotency_header");
-	if (header != NULL)
-		request.headers = lappend(request.headers,
-								  psprintf("%s: %s", header,
-										   intent->idempotency_key));
-	MemoryContextSwitchTo(old);
-	js_txn_end();
-	js_cycle_send(cycle, &request, intent_answered);
-}
-
-/* The PMS answered to a change, or did not. */
-static void
-intent_answered(JsCycle *cycle, JsHttpResponse *response)
-{
-	JsIntent   *intent = cycle->intent;
-	char	   *problem = js_cycle_problem(cycle, response);
-	JsApply		apply = {0};
-	bool		stop = false;
-	bool		odd = false;
-
-	JS_FAULT("cp10");
-	with_apply(cycle, &apply, "recording the outcome of a push");
-	if (problem == NULL)
-	{
-		Jsonb	   *record = answer_record(cycle, response,
-										   intent->external_id);
-
-		odd = record == NULL && response->body_len > 0;
-		if (odd)
-			js_push_mark_unknown(intent, "the answer is not the record");
-		else
-			js_push_accepted(&apply, intent, record,
-							 js_http_header(response, "ETag"));
-	}
-	else if (response->failure != JS_HTTP_OK && !response->sent)
-	{
-		js_push_not_sent(&apply, intent);
-		stop = true;
-	}
-	else if (response->failure != JS_HTTP_OK || response->status >= 500)
-	{
-		js_push_mark_unknown(intent, problem);
-		stop = true;
-	}
-	else if (cycle->by_rule && cycle->verdict == JS_VERDICT_FAIL_RECORD)
-		js_push_rejected(&apply, intent, response->status, problem);
-	else if (cycle->by_rule)
-	{
-		/* the PMS did nothing, and the rule says to try later */
-		js_push_not_sent(&apply, intent);
-		stop = true;
-	}
-	else if (response->status == 409 || response->status == 412)
-		js_push_outdated(&apply, intent, response->status);
-	else if (response->status == 429 || response->status == 408 ||
-			 response->status == 425 || response->status == 401)
-	{
-		js_push_not_sent(&apply, intent);
-		stop = true;
-	}
-	else
-		js_push_rejected(&apply, intent, response->status, problem);
-	end_apply(cycle, &apply);
-	JS_FAULT("cp12");
-
-	if (odd)
-	{
-		/* 2xx is no proof: see what the PMS has now */
-		JsHttpRequest request = {0};
-
-		if (js_outbound_read_request(cycle, intent->external_id, &request))
-			js_cycle_send(cycle, &request, odd_answer_looked_up);
-		return;
-	}
-	if (response->failure == JS_HTTP_OK && !cycle->by_rule &&
-		(response->status == 409 || response->status == 412))
-		cycle->last_record--;	/* read it, and try again */
-	cycle->intent = NULL;
-	if (stop)
-		js_cycle_fail(cycle, problem);
-	else
-		next_record(cycle);
-}
-
-/* A transaction in which records are applied. */
-static void
-with_apply(JsCycle *cycle, JsApply *apply, const char *activity)
-{
-	js_txn_begin(activity);
-	apply->run_id = cycle->run_id;
-	apply->skip_locked = true;
-	js_apply_begin(apply, cycle->stream->entity, cycle->stream, false);
-	apply->counts = cycle->counts;
-}
-
-/* The end of it. */
-static void
-end_apply(JsCycle *cycle, JsApply *apply)
-{
-	cycle->counts = apply->counts;
-	js_apply_end(apply);
-	js_txn_end();
-	js_progress_note(cycle->progress, cycle->walk ? cycle->walk->pages : 0,
-					 cycle->counts.processed, cycle->counts.pushed);
+	js_internal_begin(&security);
+	cycle->tick = js_tick();
+	js_internal_end(&security);
+	request->repeatable = true;
+	js_template_request(js_cycle_new_request(cycle),
+						js_jsonb_member(cycle->stream->push, "read"),
+						cycle->server, vars, request);
 }
 
 /* Can one record be read by itself? */
@@ -443,130 +236,426 @@ bool
 js_outbound_read_request(JsCycle *cycle, const char *external_id,
 						 JsHttpRequest *request)
 {
-	Jsonb	   *template = cycle->stream->push ?
-	js_jsonb_member(cycle->stream->push, "read") : NULL;
-	JsVars	   *vars = js_cycle_vars(cycle);
-	JsSecurity	security;
-
-	if (template == NULL || external_id == NULL)
+	if (!js_outbound_can_read(cycle) || external_id == NULL)
 		return false;
-	js_vars_set_json(vars, "record.id", js_jsonb_string(external_id));
-	js_txn_begin("making a request");
-	js_internal_begin(&security);
-	cycle->tick = js_tick();
-	js_internal_end(&security);
-	js_server_request(cycle->server, request);
-	request->repeatable = true;
-	js_template_request(js_cycle_new_request(cycle), template, cycle->server, vars, request);
-	js_txn_end();
-	return true;
+	cycle->remote = NULL;
+	cycle->reading_id = MemoryContextStrdup(cycle->push_mcxt, external_id);
+	return js_make_request(cycle, make_read, request) == NULL;
 }
 
-/* The changes of the intent as the operation wants to send them. */
-static Jsonb *
-body_for(JsCycle *cycle, Jsonb *operation)
-{
-	JsonbParseState *state = js_object_begin();
-	Jsonb	   *constants = js_jsonb_member(operation, "constants");
-	JsEntity   *entity = js_entity_by_name(cycle->stream->entity, false);
-
-	put_at_path(&state, cycle->intent->changes, operation, cycle->stream,
-				entity);
-	if (constants != NULL)
-	{
-		JsonbIterator *iterator = JsonbIteratorInit(&constants->root);
-		JsonbIteratorToken token;
-		JsonbValue	value;
-
-		while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-		{
-			char	   *key;
-
-			if (token != WJB_KEY)
-				continue;
-			key = pnstrdup(value.val.string.val, value.val.string.len);
-			js_object_put(&state, key, js_jsonb_member(constants, key));
-		}
-	}
-	return js_object_end(state);
-}
-
-/* Add every change under the name that the operation or the stream gives. */
+/* It was read: apply what the PMS has, then claim what is left. */
 static void
-put_at_path(JsonbParseState **state, Jsonb *changes, Jsonb *operation,
-			JsStream *stream, JsEntity *entity)
+was_read(JsCycle *cycle, JsHttpResponse *response)
 {
-	Jsonb	   *names = js_jsonb_member(operation, "fields");
-	char	   *wrap = text_of(operation, "wrap");
+	char	   *problem = js_cycle_problem(cycle, response);
+	Jsonb	   *record;
 
-	for (int i = 0; i < entity->nfields; i++)
+	switch (js_answer_kind(cycle, response))
 	{
-		JsField    *field = &entity->fields[i];
-		Jsonb	   *value = js_jsonb_member(changes, field->name);
-		Jsonb	   *name = names ? js_jsonb_member(names, field->name) : NULL;
-
-		if (value == NULL || (names != NULL && name == NULL))
-			continue;
-		value = js_record_push_value(stream, field, value);
-		if (wrap != NULL)
-		{
-			JsonbParseState *wrapped = js_object_begin();
-
-			js_object_put(&wrapped, wrap, value);
-			value = js_object_end(wrapped);
-		}
-		js_object_put(state, name ? text_of(names, field->name) : field->name,
-					  value);
+		case JS_ANSWER_STOP:
+			js_cycle_fail(cycle, problem);
+			return;
+		case JS_ANSWER_GONE:
+			was_missing(cycle, response);
+			return;
+		case JS_ANSWER_REFUSED:
+			postpone(cycle, problem);
+			return;
+		case JS_ANSWER_OK:
+			break;
 	}
+	js_txn_begin("reading an answer");
+	record = js_answer_record(cycle, response, cycle->reading_id);
+	js_txn_end();
+	if (record == NULL)
+		postpone(cycle, "the PMS's answer to push.read is not the record");
+	else
+		apply_and_claim(cycle, record, response);
+}
+
+/* In one transaction, so that nothing comes between. */
+static void
+apply_and_claim(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
+{
+	JsApply		apply = {0};
+	JsApplied	applied = {0};
+	JsCounts	before;
+
+	js_outbound_begin(cycle, &apply, "claiming local changes");
+	js_push_durable();
+	before = apply.counts;
+	apply.tick = cycle->tick;
+	if (js_apply_guarded(&apply, record, js_http_header(response, "ETag"),
+						 &applied))
+	{
+		MemoryContext old = MemoryContextSwitchTo(cycle->push_mcxt);
+
+		cycle->remote = DatumGetJsonbPCopy(JsonbPGetDatum(record));
+		MemoryContextSwitchTo(old);
+		cycle->seen_hash = applied.link->hash;
+		claim(cycle, &apply, cycle->reading_record);
+	}
+	before.conflicts = apply.counts.conflicts;
+	before.errors = apply.counts.errors;
+	apply.counts = before;
+	js_outbound_end(cycle, &apply);
+
+	if (cycle->intent != NULL)
+		js_outbound_send(cycle);
+	else
+		next_record(cycle);
+}
+
+/* The PMS does not have it any more: what waits for it is over. */
+static void
+was_missing(JsCycle *cycle, JsHttpResponse *response)
+{
+	JsApply		apply = {0};
+
+	if (js_outbound_enough_gone(cycle))
+		return;
+	js_outbound_begin(cycle, &apply, "recording that a record is gone");
+	claim(cycle, &apply, cycle->reading_record);
+	if (cycle->intent == NULL)
+		(void) js_apply_gone(&apply, cycle->reading_id);
+	else if (strcmp(cycle->intent->kind, "delete") == 0)
+		js_push_deleted(&apply, cycle->intent, response->status, NULL);
+	else
+		js_push_gone(&apply, cycle->intent, response->status);
+	js_outbound_end(cycle, &apply);
+	next_record(cycle);
 }
 
 /*
- * The record in an answer, if the answer is one: it must have the id that we
- * asked for.
+ * If many records are not there any more it is rather the address that is
+ * wrong, or a permission that was taken away: nothing is believed then.
  */
-static Jsonb *
-answer_record(JsCycle *cycle, JsHttpResponse *response,
-			  const char *external_id)
+bool
+js_outbound_enough_gone(JsCycle *cycle)
 {
-	Jsonb	   *read = cycle->stream->push ?
-	js_jsonb_member(cycle->stream->push, "read") : NULL;
-	char	   *path = read ? text_of(read, "record_path") : NULL;
-	JsStream	shape = *cycle->stream;
-	JsPage	   *page;
+	if (++cycle->gone <= MOST_GONE)
+		return false;
+	js_cycle_fail(cycle, psprintf("the PMS says of more than %d records that it does not have them: is push.read right?",
+								  MOST_GONE));
+	return true;
+}
+
+/* The record cannot be read, for a reason of its own: later. */
+static void
+postpone(JsCycle *cycle, const char *message)
+{
+	JsApply		apply = {0};
+
+	js_outbound_begin(cycle, &apply, "recording that a record could not be read");
+	js_push_postpone(&apply, cycle->reading_record,
+					 js_answer_words(cycle, message));
+	js_outbound_end(cycle, &apply);
+	next_record(cycle);
+}
+
+/* Send a claimed change: no transaction is open. */
+void
+js_outbound_send(JsCycle *cycle)
+{
+	JsHttpRequest request = {0};
 	char	   *problem;
-	char	   *id;
 
-	shape.record_path = *js_path_make(path ? path : "$");
-	page = js_page_read(&shape, response, &problem);
-	if (page == NULL || list_length(page->records) != 1)
-		return NULL;
-	id = js_record_id(cycle->stream, false, linitial(page->records));
-	return id != NULL && strcmp(id, external_id) == 0 ?
-		linitial(page->records) : NULL;
+	JS_FAULT("cp08");
+	problem = js_make_request(cycle, make_push, &request);
+	if (problem != NULL)
+		rejected(cycle, 0, problem);
+	else
+		js_cycle_send(cycle, &request, intent_answered);
 }
 
-/* A boolean option. */
+/* The request of the intent. */
+static void
+make_push(JsCycle *cycle, JsHttpRequest *request)
+{
+	JsIntent   *intent = cycle->intent;
+	Jsonb	   *push = cycle->stream->push;
+	JsBody		body = {0};
+	MemoryContext old;
+	char	   *header;
+
+	body.server = cycle->server;
+	body.vars = js_record_vars(cycle, intent->external_id, intent);
+	body.stream = cycle->stream;
+	body.entity = js_entity_by_name(cycle->stream->entity, false);
+	body.operation = js_operation_at(push, intent->kind, intent->place);
+	body.kind = intent->kind;
+	body.changes = intent->changes;
+	body.base = intent->base;
+	body.remote = cycle->remote;
+	if (body.operation == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_JS_BAD_RECORD),
+				 errmsg("the stream has no operation push.%s any more",
+						intent->kind)));
+	js_body_request(js_cycle_new_request(cycle), &body, request);
+
+	/* like all of the request these outlive the step: it may be repeated */
+	old = MemoryContextSwitchTo(cycle->request_mcxt);
+	if (intent->if_match != NULL && js_option_text(push, "if_match") != NULL &&
+		js_http_check_header_value(intent->if_match))
+		request->headers = lappend(request->headers,
+								   psprintf("If-Match: %s", intent->if_match));
+	header = js_option_text(push, "idempotency_header");
+	if (header != NULL)
+		request->headers = lappend(request->headers,
+								   psprintf("%s: %s", header,
+											intent->idempotency_key));
+	MemoryContextSwitchTo(old);
+}
+
+/* The PMS answered to a change, or did not. */
+static void
+intent_answered(JsCycle *cycle, JsHttpResponse *response)
+{
+	char	   *problem = js_cycle_problem(cycle, response);
+	bool		deleting = strcmp(cycle->intent->kind, "delete") == 0;
+
+	JS_FAULT("cp10");
+	if (problem != NULL)
+		problem = js_answer_words(cycle, problem);
+	if (response->failure != JS_HTTP_OK && !response->sent)
+		not_sent(cycle, problem);
+	else if (response->failure != JS_HTTP_OK)
+		doubtful(cycle, problem, false);
+	else if (problem == NULL)
+		taken(cycle, response);
+	else if (cycle->by_rule && cycle->verdict == JS_VERDICT_FAIL_RECORD)
+		rejected(cycle, response->status, problem);
+	else if (cycle->by_rule)
+		not_sent(cycle, problem);	/* the rule says to try later */
+	else if (response->status >= 500)
+		doubtful(cycle, problem, false);
+	else if (response->status == 409 || response->status == 412)
+		outdated(cycle, response->status, problem);
+	else if (js_answer_kind(cycle, response) == JS_ANSWER_STOP)
+		not_sent(cycle, problem);
+	else if (js_answer_kind(cycle, response) == JS_ANSWER_GONE && deleting)
+	{
+		JsApply		apply = {0};
+
+		js_outbound_begin(cycle, &apply, "recording the outcome of a push");
+		js_push_deleted(&apply, cycle->intent, response->status, NULL);
+		js_outbound_end(cycle, &apply);
+		js_outbound_go_on(cycle);
+	}
+	else if (js_answer_kind(cycle, response) == JS_ANSWER_GONE &&
+			 cycle->intent->external_id != NULL &&
+			 js_jsonb_member(cycle->stream->push, "read") != NULL)
+	{
+		/* is the record gone, or is it the address that is wrong? */
+		cycle->refusal = MemoryContextStrdup(cycle->push_mcxt, problem);
+		doubtful(cycle, problem, true);
+	}
+	else
+		rejected(cycle, response->status, problem);
+}
+
+/* A 2xx: what does it say? */
+static void
+taken(JsCycle *cycle, JsHttpResponse *response)
+{
+	JsIntent   *intent = cycle->intent;
+	JsApply		apply = {0};
+	JsOperation *operation;
+	Jsonb	   *document;
+	Jsonb	   *record = NULL;
+	char	   *id = intent->external_id;
+	bool		refused;
+
+	js_outbound_begin(cycle, &apply, "reading an answer");
+	operation = js_operation_at(cycle->stream->push, intent->kind,
+								intent->place);
+	document = js_answer_document(response);
+	refused = refused_in_body(cycle, operation, document);
+	if (id == NULL)
+		id = js_answer_new_id(cycle, operation, response, document);
+	if (id != NULL && document != NULL &&
+		!js_option_true(operation->spec, "read_back"))
+		record = js_answer_record(cycle, response, id);
+	if (record != NULL && strcmp(intent->kind, "delete") != 0 &&
+		!js_answer_tells(&apply, intent, record))
+		record = NULL;
+	js_outbound_end(cycle, &apply);
+
+	if (response->body_len > 0 && document == NULL &&
+		(strcmp(intent->kind, "delete") != 0 ||
+		 js_jsonb_member(operation->spec, "success_path") != NULL))
+		doubtful(cycle, "the answer is not JSON", true);
+	else if (refused)
+		rejected(cycle, response->status,
+				 js_answer_words(cycle, psprintf("the PMS refused it with HTTP %ld: %s",
+												 response->status,
+												 js_verdict_words(response))));
+	else if (record != NULL || strcmp(intent->kind, "delete") == 0)
+		taken_and_shown(cycle, response, record);
+	else
+		taken_unseen(cycle, response, id);
+}
+
+/* Does the body of a 2xx say that it failed all the same? */
 static bool
-flag(Jsonb *options, const char *name)
+refused_in_body(JsCycle *cycle, JsOperation *operation, Jsonb *document)
 {
-	Jsonb	   *value = js_jsonb_member(options, name);
-	JsonbValue	scalar;
+	char	   *path = js_option_text(operation->spec, "success_path");
 
-	return value != NULL && JB_ROOT_IS_SCALAR(value) &&
-		JsonbExtractScalar(&value->root, &scalar) &&
-		scalar.type == jbvBool && scalar.val.boolean;
+	if (document == NULL)
+		return false;
+	if (path != NULL)
+		return !js_path_match(js_path_make(path), document);
+	return cycle->stream->success_path != NULL &&
+		js_jsonb_member(operation->spec, "success_path") == NULL &&
+		js_path_first(cycle->stream->success_path, document) != NULL &&
+		!js_path_match(cycle->stream->success_path, document);
 }
 
-/* A text option, or NULL. */
-static char *
-text_of(Jsonb *options, const char *name)
+/* It was taken, and the answer is the record; or it is deleted. */
+static void
+taken_and_shown(JsCycle *cycle, JsHttpResponse *response, Jsonb *record)
 {
-	Jsonb	   *value = js_jsonb_member(options, name);
-	JsonbValue	scalar;
+	JsIntent   *intent = cycle->intent;
+	JsApply		apply = {0};
 
-	if (value == NULL || !JB_ROOT_IS_SCALAR(value) ||
-		!JsonbExtractScalar(&value->root, &scalar) ||
-		scalar.type != jbvString)
-		return NULL;
-	return pnstrdup(scalar.val.string.val, scalar.val.string.len);
+	js_outbound_begin(cycle, &apply, "recording the outcome of a push");
+	if (strcmp(intent->kind, "delete") == 0)
+		js_push_deleted(&apply, intent, response->status, record);
+	else
+	{
+		if (intent->external_id == NULL)
+			intent->external_id =
+				MemoryContextStrdup(cycle->push_mcxt,
+									js_record_id(cycle->stream, false, record));
+		intent->accepted = response->status;
+		js_push_accepted(&apply, intent, record,
+						 js_http_header(response, "ETag"));
+	}
+	js_outbound_end(cycle, &apply);
+	JS_FAULT("cp12");
+	cycle->again = intent->more;
+	js_outbound_go_on(cycle);
+}
+
+/* It was taken, but what the PMS made of it must be read. */
+static void
+taken_unseen(JsCycle *cycle, JsHttpResponse *response, const char *external_id)
+{
+	JsIntent   *intent = cycle->intent;
+	JsSecurity	security;
+
+	js_txn_begin("recording the outcome of a push");
+	js_internal_begin(&security);
+	js_push_mark_accepted(intent, response->status, external_id);
+	js_internal_end(&security);
+	js_txn_end();
+	if (intent->external_id == NULL && external_id != NULL)
+		intent->external_id = MemoryContextStrdup(cycle->mcxt, external_id);
+	cycle->again = intent->more;
+	js_lookup_intent(cycle);
+}
+
+/*
+ * The PMS has something newer (409, 412): it is read, and tried again.  If
+ * what was read is the same as before, it was no race: the PMS does not want
+ * it.
+ */
+static void
+outdated(JsCycle *cycle, int status, const char *problem)
+{
+	JsIntent   *intent = cycle->intent;
+	bool		same_record = cycle->outdated_record == intent->record_id;
+	JsApply		apply = {0};
+
+	if ((same_record && cycle->outdated_hash != 0 &&
+		 cycle->outdated_hash == cycle->seen_hash) ||
+		intent->external_id == NULL ||
+		js_jsonb_member(cycle->stream->push, "read") == NULL)
+	{
+		rejected(cycle, status, problem);
+		return;
+	}
+	cycle->outdated_count = same_record ? cycle->outdated_count + 1 : 1;
+	cycle->outdated_record = intent->record_id;
+	cycle->outdated_hash = cycle->seen_hash;
+	js_outbound_begin(cycle, &apply, "recording the outcome of a push");
+	js_push_outdated(&apply, intent, status);
+	js_outbound_end(cycle, &apply);
+	cycle->again = cycle->outdated_count < MOST_OUTDATED;
+	js_outbound_go_on(cycle);
+}
+
+/* The PMS does not want it, or it cannot be sent at all. */
+static void
+rejected(JsCycle *cycle, int status, const char *problem)
+{
+	JsIntent   *intent = cycle->intent;
+	JsApply		apply = {0};
+
+	js_outbound_begin(cycle, &apply, "recording the outcome of a push");
+	js_push_rejected(&apply, intent, status, problem);
+	js_outbound_end(cycle, &apply);
+	cycle->again = intent->more || intent->divisible;
+	js_outbound_go_on(cycle);
+}
+
+/*
+ * Whether the PMS took it is not known.  look: it answers, so it can be asked
+ * at once; else this ends the cycle.
+ */
+static void
+doubtful(JsCycle *cycle, const char *problem, bool look)
+{
+	JsSecurity	security;
+
+	js_txn_begin("recording the outcome of a push");
+	js_internal_begin(&security);
+	js_push_mark_unknown(cycle->intent, problem, false);
+	js_internal_end(&security);
+	js_txn_end();
+	if (look)
+	{
+		cycle->again = true;
+		js_lookup_intent(cycle);
+		return;
+	}
+	cycle->intent = NULL;
+	js_cycle_fail(cycle, problem);
+}
+
+/* Nothing was sent, or the PMS has no time for us now: later. */
+static void
+not_sent(JsCycle *cycle, const char *problem)
+{
+	JsApply		apply = {0};
+
+	js_outbound_begin(cycle, &apply, "recording the outcome of a push");
+	js_push_not_sent(&apply, cycle->intent);
+	js_outbound_end(cycle, &apply);
+	cycle->intent = NULL;
+	js_cycle_fail(cycle, problem);
+}
+
+/* A transaction in which records are applied. */
+void
+js_outbound_begin(JsCycle *cycle, JsApply *apply, const char *activity)
+{
+	js_txn_begin(activity);
+	apply->run_id = cycle->run_id;
+	apply->skip_locked = true;
+	js_apply_begin(apply, cycle->stream->entity, cycle->stream, false);
+	apply->counts = cycle->counts;
+}
+
+/* The end of it. */
+void
+js_outbound_end(JsCycle *cycle, JsApply *apply)
+{
+	cycle->counts = apply->counts;
+	js_apply_end(apply);
+	js_txn_end();
+	js_progress_note(cycle->progress, cycle->walk ? cycle->walk->pages : 0,
+					 cycle->counts.processed, cycle->counts.pushed);
 }

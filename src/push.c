@@ -1,13 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * push.c
- *	  Local changes on their way out: claim, and what became of it.
+ *	  Local changes on their way out: which, by which operation, claimed.
  *
  * A change is claimed by an intent that is committed before the first byte
- * is sent (T3), and its outcome is recorded in another transaction (T4).
- * While an intent is open its record is neither applied nor pushed again, so
- * that our own change never comes back as somebody else's.  An intent whose
- * outcome is not known stays open until a look at the PMS has settled it.
+ * is sent (T3), and its outcome is recorded in another transaction (T4, in
+ * outcome.c).  While an intent is open its record is neither applied nor
+ * pushed again, so that our own change never comes back as somebody else's.
+ *
+ * A record's changes may need several operations of the PMS.  Each is an
+ * intent of its own; the next is claimed when the last one is recorded.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,22 +18,46 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 #include "compat.h"
-#include "facts.h"
 #include "faultpoint.h"
 #include "jacksync.h"
 #include "push.h"
 #include "statement.h"
 
+/* A field that goes to and fro this often without a person is frozen. */
+#define MOST_ROUNDS 3
+#define ROUNDS_WITHIN "10 min"
+
+/* The PMS may have forgotten an idempotency key that is older. */
+#define KEY_WINDOW "20 hours"
+
+#define INTENT_COLUMNS \
+	"i.intent_id, i.record_id, i.operation, i.place," \
+	" coalesce(i.external_id, l.external_id), l.local_id, i.changes," \
+	" i.row_values, i.if_match, i.idempotency_key::text, i.attempts," \
+	" CASE WHEN i.http_status BETWEEN 200 AND 299 THEN i.http_status ELSE 0 END," \
+	" i.lookup_only, i.claimed_at > pg_catalog.now() - '" KEY_WINDOW "'::interval"
+
 static JsIntent *read_intent(uint64 row);
-static void close_intent(JsIntent *intent, const char *state, int status,
-						 const char *message);
-static JsLink *lock_for(JsIntent *intent);
-static void rebase(JsApply *apply, JsLink *link, JsIntent *intent,
-				   Jsonb *answer);
-static bool holds_what_was_sent(JsApply *apply, JsIntent *intent,
-								Jsonb *record);
+static JsIntent *claim_update(JsApply *apply, JsApplied *applied);
+static JsIntent *claim_create(JsApply *apply, JsApplied *applied);
+static JsIntent *claim_delete(JsApply *apply, JsLink *link);
+static bool write_external_id(JsApply *apply, JsApplied *applied);
+static Jsonb *without_refused(JsApply *apply, JsLink *link, Jsonb *pending,
+							  bool *alone);
+static Jsonb *taken_by(JsApply *apply, JsLink *link, JsOperation *operation,
+					   List *operations, Jsonb *pending, bool alone);
+static bool goes_around(JsApply *apply, JsLink *link, JsField *field,
+						Jsonb *value);
+static void cannot_be_cleared(JsApply *apply, JsLink *link, Jsonb *fields);
+static bool goes_into_new(JsField *field, JsOperation *operation);
+static Jsonb *values_of(JsApply *apply, JsRow *row);
+static JsIntent *insert_intent(JsLink *link, const char *kind, int place,
+							   Jsonb *changes, Jsonb *row_values,
+							   Jsonb *derived);
+static void forget_link(JsLink *link);
 
 /*
  * Records of the stream with local changes that may wait to go out: numbers
@@ -43,7 +69,7 @@ js_push_candidates(JsApply *apply, int limit, int64 after_record_id)
 	static JsStatement statement = {
 		"SELECT record_id FROM jacksync.link"
 		" WHERE entity_id = $1 AND stream_id = $2 AND dirty"
-		" AND intent_id IS NULL AND record_id > $3 AND state = 'l'"
+		" AND intent_id IS NULL AND record_id > $3 AND state IN ('l', 'n', 'd')"
 		" AND (next_push_at IS NULL OR next_push_at <= pg_catalog.now())"
 		" ORDER BY record_id LIMIT $4",
 		{INT4OID, INT4OID, INT8OID, INT8OID}
@@ -67,57 +93,400 @@ js_push_candidates(JsApply *apply, int limit, int64 after_record_id)
 	return result;
 }
 
+/* What is claimed must be on disk before anything is sent. */
+void
+js_push_durable(void)
+{
+	(void) set_config_option("synchronous_commit", "on", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 /*
  * Decide what of a record is to go out, and claim it (T3).  NULL if there is
- * nothing to push, if somebody holds the record, or if the stream cannot be
- * written to.
+ * nothing to push, if somebody holds the record, or if the stream cannot
+ * carry it.
  */
 JsIntent *
 js_push_claim(JsApply *apply, int64 record_id)
 {
-	static JsStatement insert = {
-		"INSERT INTO jacksync.intent (record_id, stream_id, operation,"
-		" changes, if_match, attempts) VALUES ($1, $2, 'update', $3, $4, 1)"
-		" RETURNING intent_id, record_id, $5::text, changes, if_match,"
-		" idempotency_key::text, attempts",
-		{INT8OID, INT4OID, JSONBOID, TEXTOID, TEXTOID}
-	};
 	JsApplied	applied = {0};
-	JsArgs		args = {0};
-	JsIntent   *intent;
 	JsLink	   *link;
+	JsIntent   *intent = NULL;
 
 	if (!js_apply_settle(apply, record_id, &applied))
 		return NULL;
 	link = applied.link;
-	if (applied.pending == NULL || link->external_id == NULL ||
-		apply->stream == NULL || apply->stream->push == NULL ||
-		js_jsonb_member(apply->stream->push, "update") == NULL)
-	{
-		/* nothing more to do about it until it changes again */
-		link->dirty = false;
-		if (link->push_failures > 0 && applied.pending == NULL)
-		{
-			JsSubject	subject = js_apply_subject(apply, link);
-
-			link->failed = false;
-			link->push_failures = 0;
-			js_failure_resolved(&subject, "push");
-		}
-		js_link_update(link);
+	if (link->intent_id != 0)
 		return NULL;
+	if (link->state == JS_LINKED)
+		intent = claim_update(apply, &applied);
+	else if (link->state == JS_NEW_HERE)
+		intent = claim_create(apply, &applied);
+	else if (link->state == JS_DELETED_HERE)
+		intent = claim_delete(apply, link);
+	if (intent != NULL)
+		JS_FAULT("cp07");
+	return intent;
+}
+
+/* Changes of a record that the PMS knows. */
+static JsIntent *
+claim_update(JsApply *apply, JsApplied *applied)
+{
+	JsLink	   *link = applied->link;
+	List	   *operations = apply->stream ?
+	js_operations(apply->stream->push, "update") : NIL;
+	bool		alone;
+	Jsonb	   *pending;
+	JsIntent   *intent;
+	ListCell   *cell;
+
+	if (!write_external_id(apply, applied))
+		return NULL;
+	pending = without_refused(apply, link, applied->pending, &alone);
+	foreach(cell, link->external_id ? operations : NIL)
+	{
+		JsOperation *operation = lfirst(cell);
+		Jsonb	   *changes = taken_by(apply, link, operation, operations,
+									   pending, alone);
+		JsonbParseState *derived = js_object_begin();
+		ListCell   *key;
+
+		if (changes == NULL)
+			continue;
+		foreach(key, js_object_keys(changes))
+			if (js_jsonb_member(link->local_times, lfirst(key)) == NULL)
+			js_object_put(&derived, lfirst(key), js_jsonb_null());
+		intent = insert_intent(link, "update", operation->place, changes,
+							   values_of(apply, &applied->row),
+							   js_object_end(derived));
+		intent->more = JB_ROOT_COUNT(pending) > JB_ROOT_COUNT(changes);
+		intent->divisible = !alone && operation->when == NULL &&
+			JB_ROOT_COUNT(changes) > 1;
+		return intent;
 	}
 
-	js_arg(&args, Int64GetDatum(record_id));
+	/* nothing more to do about it until it changes again */
+	link->dirty = false;
+	js_link_update(link);
+	return NULL;
+}
+
+/*
+ * A record that was created at the PMS while its row was held by a user: its
+ * id is still to be written into the row.  False if a trigger forbids it.
+ */
+static bool
+write_external_id(JsApply *apply, JsApplied *applied)
+{
+	JsEntity   *entity = apply->entity;
+	bool	   *none;
+	JsSecurity	security;
+	bool		written;
+
+	if (!applied->row_found || applied->link->external_id == NULL ||
+		!applied->row.external.isnull)
+		return true;
+	none = palloc0(sizeof(bool) * Max(entity->nfields, 1));
+	js_owner_begin(&security, entity->owner);
+	written = js_row_update(entity, &applied->row, none, NULL,
+							applied->link->external_id);
+	js_owner_end(&security);
+	return written;
+}
+
+/*
+ * What waits, without the values that the PMS refused.  What is not refused
+ * any more, because it was changed or undone, is forgotten.
+ */
+static Jsonb *
+without_refused(JsApply *apply, JsLink *link, Jsonb *pending, bool *alone)
+{
+	JsonbParseState *rest = js_object_begin();
+	JsonbParseState *kept = js_object_begin();
+	Jsonb	   *refused = js_refused(link->record_id, alone);
+	Jsonb	   *left;
+	Jsonb	   *result;
+	ListCell   *cell;
+
+	foreach(cell, js_object_keys(pending))
+	{
+		char	   *field = lfirst(cell);
+		Jsonb	   *value = js_jsonb_member(pending, field);
+		Jsonb	   *old = js_jsonb_member(refused, field);
+
+		if (old != NULL && js_jsonb_same(old, value))
+			js_object_put(&kept, field, value);
+		else
+			js_object_put(&rest, field, value);
+	}
+	left = js_object_end(kept);
+	result = js_object_end(rest);
+	if (JB_ROOT_COUNT(result) == 0)
+		*alone = false;
+	if (refused != NULL)
+		js_refused_keep(link->record_id, left, *alone);
+
+	if (JB_ROOT_COUNT(left) > 0)
+	{
+		link->failed = true;
+		link->push_failures = Max(link->push_failures, 1);
+	}
+	else if (link->push_failures > 0 &&
+			 (JB_ROOT_COUNT(result) == 0 ||
+			  (refused != NULL && JB_ROOT_COUNT(refused) > 0)))
+	{
+		JsSubject	subject = js_apply_subject(apply, link);
+
+		link->failed = false;
+		link->push_failures = 0;
+		js_failure_resolved(&subject, "push");
+	}
+	return result;
+}
+
+/*
+ * Which of the pending fields go by an operation now; NULL: none.  alone: at
+ * most one of them, with those that are decided together with it.
+ */
+static Jsonb *
+taken_by(JsApply *apply, JsLink *link, JsOperation *operation,
+		 List *operations, Jsonb *pending, bool alone)
+{
+	JsEntity   *entity = apply->entity;
+	JsonbParseState *state = js_object_begin();
+	JsonbParseState *uncleared = js_object_begin();
+	Jsonb	   *refused;
+	JsField    *first = NULL;
+	bool		any = false;
+
+	for (int i = 0; i < entity->nfields; i++)
+	{
+		JsField    *field = &entity->fields[i];
+		Jsonb	   *value = js_jsonb_member(pending, field->name);
+
+		if (value == NULL || !js_stream_pushes(apply->stream, field->name) ||
+			!js_operation_takes(operation, operations, field->name, pending))
+			continue;
+		if (js_jsonb_is_null(value) && operation->nulls != JS_NULLS_SEND &&
+			js_jsonb_member(operation->when, field->name) == NULL)
+		{
+			if (operation->nulls == JS_NULLS_REFUSE)
+				js_object_put(&uncleared, field->name, value);
+			/* left out of a whole, it is cleared; else it cannot be said */
+			if (operation->nulls == JS_NULLS_REFUSE ||
+				operation->style != JS_BODY_REPLACE)
+				continue;
+		}
+		if (alone && operation->when == NULL && first != NULL &&
+			(first->group < 0 || field->group != first->group))
+			continue;
+		if (goes_around(apply, link, field, value))
+			continue;
+		first = first ? first : field;
+		js_object_put(&state, field->name, value);
+		any = true;
+	}
+	refused = js_object_end(uncleared);
+	if (JB_ROOT_COUNT(refused) > 0)
+		cannot_be_cleared(apply, link, refused);
+	return any ? js_object_end(state) : NULL;
+}
+
+/*
+ * Does a field go to and fro, because two programs write it in different
+ * ways?  Nobody has edited it, and still it was pushed again and again.
+ * Then it is frozen, for a person.
+ */
+static bool
+goes_around(JsApply *apply, JsLink *link, JsField *field, Jsonb *value)
+{
+	static JsStatement statement = {
+		"SELECT count(*) FROM jacksync.intent WHERE record_id = $1"
+		" AND state = 'done' AND derived OPERATOR(pg_catalog.?) $2"
+		" AND claimed_at > pg_catalog.now() - '" ROUNDS_WITHIN "'::interval"
+		" AND ($3 IS NULL OR claimed_at > $3)",
+		{INT8OID, TEXTOID, TIMESTAMPTZOID}
+	};
+	JsSubject	subject;
+	JsHold		hold = {0};
+	JsArgs		args = {0};
+
+	if (js_jsonb_member(link->local_times, field->name) != NULL)
+		return false;			/* somebody has edited it */
+	js_arg(&args, Int64GetDatum(link->record_id));
+	js_arg_text(&args, field->name);
+	js_arg_time(&args, link->local_updated_at, link->local_time_known);
+	js_run(&statement, &args);
+	if (js_get_int8(0, 1) <= MOST_ROUNDS)
+		return false;
+
+	subject = js_apply_subject(apply, link);
+	hold.field = field->name;
+	hold.reason = "normalization loop";
+	hold.base = js_jsonb_member(link->snapshot, field->name);
+	hold.local = value;
+	hold.pms = hold.base;
+	js_conflict_hold(&subject, &hold);
+	link->conflict = true;
+	return true;
+}
+
+/* Fields are NULL here, and the PMS has no way to be told. */
+static void
+cannot_be_cleared(JsApply *apply, JsLink *link, Jsonb *fields)
+{
+	JsSubject	subject = js_apply_subject(apply, link);
+	JsFailure	failure = {0};
+
+	js_refuse(link->record_id, fields);
+	failure.direction = "push";
+	failure.sqlstate = unpack_sql_state(ERRCODE_JS_REMOTE);
+	failure.error = psprintf("the PMS cannot clear %s", js_jsonb_out(fields));
+	failure.payload = fields;
+	failure.dead = true;
+	js_failure_record(&subject, &failure);
+	apply->counts.errors++;
+	apply->open_errors = true;
+	link->failed = true;
+	link->push_failures++;
+}
+
+/* A row that the PMS does not know yet. */
+static JsIntent *
+claim_create(JsApply *apply, JsApplied *applied)
+{
+	JsLink	   *link = applied->link;
+	JsEntity   *entity = apply->entity;
+	List	   *operations = apply->stream ?
+	js_operations(apply->stream->push, "create") : NIL;
+	Jsonb	   *refused;
+	Jsonb	   *values;
+	ListCell   *cell;
+	bool		alone;
+
+	if (!applied->row_found)
+	{
+		/* it came and went before the PMS ever heard of it */
+		forget_link(link);
+		return NULL;
+	}
+	values = values_of(apply, &applied->row);
+	refused = js_refused(link->record_id, &alone);
+	foreach(cell, operations)
+	{
+		JsOperation *operation = lfirst(cell);
+		JsonbParseState *state = js_object_begin();
+		Jsonb	   *changes;
+		bool		any = false;
+
+		if (!js_operation_selected(operation, values))
+			continue;
+		for (int i = 0; i < entity->nfields; i++)
+		{
+			JsField    *field = &entity->fields[i];
+			Jsonb	   *value = js_jsonb_member(values, field->name);
+
+			if (!js_operation_covers(operation, operations, field->name) ||
+				!goes_into_new(field, operation) ||
+				(js_jsonb_is_null(value) && operation->nulls != JS_NULLS_SEND))
+				continue;
+			js_object_put(&state, field->name, value);
+			any = true;
+		}
+		changes = js_object_end(state);
+		/* what was refused is tried again when it was changed */
+		if (any && (refused == NULL || !js_jsonb_same(refused, changes)))
+			return insert_intent(link, "create", operation->place, changes,
+								 values, NULL);
+		break;
+	}
+	link->dirty = false;
+	js_link_update(link);
+	return NULL;
+}
+
+/*
+ * Is a field told to the PMS with a new record?  Those that the rules push,
+ * and those that the PMS owns from then on: it needs a value to begin with.
+ * What is ours alone stays here, unless the operation names it.
+ */
+static bool
+goes_into_new(JsField *field, JsOperation *operation)
+{
+	return field->push || field->strategy == JS_PMS_WINS ||
+		js_jsonb_member(operation->fields, field->name) != NULL;
+}
+
+/* A record whose row was deleted here. */
+static JsIntent *
+claim_delete(JsApply *apply, JsLink *link)
+{
+	List	   *operations = apply->stream ?
+	js_operations(apply->stream->push, "delete") : NIL;
+
+	if (link->external_id == NULL)
+	{
+		forget_link(link);
+		return NULL;
+	}
+	if (apply->entity->on_local_delete == JS_DELETE_PUSH &&
+		operations != NIL && link->push_failures == 0)
+		return insert_intent(link, "delete", 0,
+							 js_object_end(js_object_begin()),
+							 link->snapshot, NULL);
+	link->dirty = false;
+	link->waiting = apply->entity->on_local_delete == JS_DELETE_PUSH;
+	js_link_update(link);
+	return NULL;
+}
+
+/* The values of all fields of a row. */
+static Jsonb *
+values_of(JsApply *apply, JsRow *row)
+{
+	JsEntity   *entity = apply->entity;
+	JsonbParseState *state = js_object_begin();
+	JsSecurity	security;
+
+	js_owner_begin(&security, entity->owner);
+	for (int i = 0; i < entity->nfields; i++)
+		js_object_put(&state, entity->fields[i].name,
+					  js_value_to_json(&entity->fields[i].column,
+									   row->values[i]));
+	js_owner_end(&security);
+	return js_object_end(state);
+}
+
+/* Claim: the intent is written, and its record points to it. */
+static JsIntent *
+insert_intent(JsLink *link, const char *kind, int place, Jsonb *changes,
+			  Jsonb *row_values, Jsonb *derived)
+{
+	static JsStatement statement = {
+		"WITH i AS (INSERT INTO jacksync.intent (record_id, stream_id,"
+		" operation, place, changes, row_values, derived, if_match, attempts)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1) RETURNING *)"
+		" SELECT " INTENT_COLUMNS " FROM i JOIN jacksync.link l USING (record_id)",
+		{INT8OID, INT4OID, TEXTOID, INT4OID, JSONBOID, JSONBOID, JSONBOID,
+		TEXTOID}
+	};
+	JsArgs		args = {0};
+	JsIntent   *intent;
+
+	js_arg(&args, Int64GetDatum(link->record_id));
 	js_arg(&args, Int32GetDatum(link->stream_id));
-	js_arg_jsonb(&args, applied.pending);
+	js_arg_text(&args, kind);
+	js_arg(&args, Int32GetDatum(place));
+	js_arg_jsonb(&args, changes);
+	js_arg_jsonb(&args, row_values);
+	js_arg_jsonb(&args, derived);
 	js_arg_text(&args, link->version);
-	js_arg_text(&args, link->external_id);
-	js_run(&insert, &args);
+	js_run(&statement, &args);
 	intent = read_intent(0);
+	intent->base = link->snapshot;
 	link->intent_id = intent->intent_id;
 	js_link_update(link);
-	JS_FAULT("cp07");
 	return intent;
 }
 
@@ -129,8 +498,14 @@ js_push_copy(MemoryContext mcxt, JsIntent *intent)
 	JsIntent   *copy = palloc(sizeof(JsIntent));
 
 	*copy = *intent;
-	copy->external_id = pstrdup(intent->external_id);
+	copy->kind = pstrdup(intent->kind);
+	copy->external_id = intent->external_id ? pstrdup(intent->external_id) : NULL;
+	copy->local_id = intent->local_id ? pstrdup(intent->local_id) : NULL;
 	copy->changes = DatumGetJsonbPCopy(JsonbPGetDatum(intent->changes));
+	copy->row_values = intent->row_values ?
+		DatumGetJsonbPCopy(JsonbPGetDatum(intent->row_values)) : NULL;
+	copy->base = intent->base ?
+		DatumGetJsonbPCopy(JsonbPGetDatum(intent->base)) : NULL;
 	copy->if_match = intent->if_match ? pstrdup(intent->if_match) : NULL;
 	copy->idempotency_key = pstrdup(intent->idempotency_key);
 	MemoryContextSwitchTo(old);
@@ -142,8 +517,7 @@ List *
 js_push_unknown(JsStream *stream)
 {
 	static JsStatement statement = {
-		"SELECT i.intent_id, i.record_id, l.external_id, i.changes,"
-		" i.if_match, i.idempotency_key::text, i.attempts"
+		"SELECT " INTENT_COLUMNS
 		" FROM jacksync.intent i JOIN jacksync.link l USING (record_id)"
 		" WHERE i.stream_id = $1 AND i.state IN ('claimed', 'unknown')"
 		" ORDER BY i.intent_id",
@@ -168,262 +542,79 @@ read_intent(uint64 row)
 
 	intent->intent_id = js_get_int8(row, 1);
 	intent->record_id = js_get_int8(row, 2);
-	intent->external_id = js_get_text(row, 3);
-	intent->changes = js_get_jsonb(row, 4);
-	intent->if_match = js_get_text(row, 5);
-	intent->idempotency_key = js_get_text(row, 6);
-	intent->attempts = js_get_int4(row, 7);
+	intent->kind = js_get_text(row, 3);
+	intent->place = js_get_int4(row, 4);
+	intent->external_id = js_get_text(row, 5);
+	intent->local_id = js_get_text(row, 6);
+	intent->changes = js_get_jsonb(row, 7);
+	intent->row_values = js_get_jsonb(row, 8);
+	intent->if_match = js_get_text(row, 9);
+	intent->idempotency_key = js_get_text(row, 10);
+	intent->attempts = js_get_int4(row, 11);
+	intent->accepted = js_get_int4(row, 12);
+	intent->lookup_only = js_get_bool(row, 13);
+	intent->key_valid = js_get_bool(row, 14);
 	return intent;
 }
 
-/*
- * The PMS took it (T4).  answer is the record as the PMS has it now, or NULL
- * if the answer did not say: then what was sent is taken for it.  What the
- * PMS made of our values becomes the base, so that its capitals or rounding
- * are nobody's change.
- */
-void
-js_push_accepted(JsApply *apply, JsIntent *intent, Jsonb *answer,
-				 const char *version)
-{
-	JsLink	   *link = lock_for(intent);
-	JsSubject	subject;
-
-	close_intent(intent, "done", 200, NULL);
-	if (link == NULL)
-		return;
-	rebase(apply, link, intent, answer);
-	if (version != NULL)
-		link->version = pstrdup(version);
-	link->push_failures = 0;
-	link->failed = false;
-	js_link_update(link);
-	apply->counts.pushed++;
-
-	subject = js_apply_subject(apply, link);
-	js_failure_resolved(&subject, "push");
-	if (answer != NULL)
-	{
-		JsApplied	applied = {0};
-		JsCounts	before = apply->counts;
-
-		/* other fields may have changed there as well */
-		apply->tick = 0;
-		(void) js_apply_guarded(apply, answer, version, &applied);
-		apply->counts = before;
-	}
-}
-
-/*
- * An intent with an unknown outcome was looked up.  Returns true if the PMS
- * holds what was sent; else the intent is over, and the record is decided
- * anew with what the PMS has.
- */
+/* Is the outcome of a create open? */
 bool
-js_push_looked_up(JsApply *apply, JsIntent *intent, Jsonb *record,
-				  const char *version)
+js_push_creating(int32 stream_id)
 {
-	JsApplied	applied = {0};
-	JsLink	   *link;
+	static JsStatement statement = {
+		"SELECT EXISTS (SELECT FROM jacksync.intent WHERE stream_id = $1"
+		" AND state IN ('claimed', 'unknown') AND operation = 'create')",
+		{INT4OID}
+	};
+	JsArgs		args = {0};
 
-	if (holds_what_was_sent(apply, intent, record))
-	{
-		js_push_accepted(apply, intent, record, version);
-		return true;
-	}
-	link = lock_for(intent);
-	close_intent(intent, "superseded", 0, "not found at the PMS");
-	if (link != NULL)
-	{
-		link->dirty = link->waiting = true;
-		js_link_update(link);
-		apply->tick = 0;
-		(void) js_apply_guarded(apply, record, version, &applied);
-	}
-	return false;
-}
-
-/* Does the PMS hold, in every field that was sent, what was sent? */
-static bool
-holds_what_was_sent(JsApply *apply, JsIntent *intent, Jsonb *raw)
-{
-	JsEntity   *entity = apply->entity;
-	JsRecord   *record = js_record_read(entity, apply->stream, apply->plain,
-										raw);
-	JsSecurity	security;
-	bool		same = true;
-
-	js_owner_begin(&security, entity->owner);
-	for (int i = 0; i < entity->nfields && same; i++)
-	{
-		JsColumn   *column = &entity->fields[i].column;
-		Jsonb	   *sent = js_jsonb_member(intent->changes,
-										   entity->fields[i].name);
-
-		if (sent != NULL)
-			same = record->fields[i] != NULL &&
-				js_value_equal(column, js_value_from_json(column, sent),
-							   js_value_from_json(column, record->fields[i]));
-	}
-	js_owner_end(&security);
-	return same;
-}
-
-/* Nothing was sent: the change waits for the next try. */
-void
-js_push_not_sent(JsApply *apply, JsIntent *intent)
-{
-	JsLink	   *link = lock_for(intent);
-
-	close_intent(intent, "superseded", 0, "not sent");
-	if (link != NULL)
-	{
-		link->dirty = link->waiting = true;
-		js_link_update(link);
-	}
+	js_arg(&args, Int32GetDatum(stream_id));
+	js_run(&statement, &args);
+	return js_get_bool(0, 1);
 }
 
 /*
- * The PMS has a newer version (409, 412): read before the next try (R5), or
- * the same would be claimed and refused for ever.
+ * A record that cannot be pushed now, for a reason of its own: it is tried
+ * later, at growing intervals, and the others go on.
  */
 void
-js_push_outdated(JsApply *apply, JsIntent *intent, int status)
+js_push_postpone(JsApply *apply, int64 record_id, const char *message)
 {
-	JsLink	   *link = lock_for(intent);
-
-	close_intent(intent, "superseded", status, "the PMS has a newer version");
-	if (link != NULL)
-	{
-		link->dirty = link->waiting = true;
-		link->must_pull = true;
-		link->hash_known = false;
-		js_link_update(link);
-	}
-}
-
-/* The PMS refused it for good: into sync_error, for a person. */
-void
-js_push_rejected(JsApply *apply, JsIntent *intent, int status,
-				 const char *message)
-{
-	JsLink	   *link = lock_for(intent);
+	static JsStatement statement = {
+		"UPDATE jacksync.link SET next_push_at = pg_catalog.now() + least('1 hour'::interval,"
+		" '30 s'::interval * pg_catalog.power(2, least(push_failures, 8)))"
+		" WHERE record_id = $1",
+		{INT8OID}
+	};
+	JsLink	   *link = js_link_lock(record_id, false);
 	JsSubject	subject;
 	JsFailure	failure = {0};
+	JsArgs		args = {0};
 
-	close_intent(intent, "rejected", status, message);
-	apply->counts.errors++;
 	if (link == NULL)
 		return;
-	link->dirty = false;
-	link->failed = true;
-	link->push_failures++;
-	js_link_update(link);
-
 	subject = js_apply_subject(apply, link);
 	failure.direction = "push";
 	failure.sqlstate = unpack_sql_state(ERRCODE_JS_REMOTE);
 	failure.error = message;
-	failure.payload = intent->changes;
-	failure.dead = true;
 	js_failure_record(&subject, &failure);
-}
-
-/* Whether the PMS took it is not known: somebody must look. */
-void
-js_push_mark_unknown(JsIntent *intent, const char *message)
-{
-	static JsStatement statement = {
-		"UPDATE jacksync.intent SET state = 'unknown', error = $2"
-		" WHERE intent_id = $1",
-		{INT8OID, TEXTOID}
-	};
-	JsArgs		args = {0};
-
-	js_arg(&args, Int64GetDatum(intent->intent_id));
-	js_arg_text(&args, message);
+	apply->counts.errors++;
+	link->failed = true;
+	js_link_update(link);
+	js_arg(&args, Int64GetDatum(record_id));
 	js_run(&statement, &args);
 }
 
-/* End an intent. */
+/* The PMS never heard of it, and the row is gone. */
 static void
-close_intent(JsIntent *intent, const char *state, int status,
-			 const char *message)
+forget_link(JsLink *link)
 {
 	static JsStatement statement = {
-		"UPDATE jacksync.intent SET state = $2, http_status = $3, error = $4,"
-		" finished_at = pg_catalog.clock_timestamp() WHERE intent_id = $1",
-		{INT8OID, TEXTOID, INT4OID, TEXTOID}
+		"DELETE FROM jacksync.link WHERE record_id = $1",
+		{INT8OID}
 	};
 	JsArgs		args = {0};
 
-	js_arg(&args, Int64GetDatum(intent->intent_id));
-	js_arg_text(&args, state);
-	if (status != 0)
-		js_arg(&args, Int32GetDatum(status));
-	else
-		js_arg_null(&args);
-	js_arg_text(&args, message);
+	js_arg(&args, Int64GetDatum(link->record_id));
 	js_run(&statement, &args);
-	JS_FAULT("cp11");
-}
-
-/* Lock the link of an intent, and free it of it. */
-static JsLink *
-lock_for(JsIntent *intent)
-{
-	JsLink	   *link = js_link_lock(intent->record_id, false);
-
-	if (link == NULL || link->intent_id != intent->intent_id)
-		return NULL;
-	link->intent_id = 0;
-	link->finalized_tick = js_tick();
-	return link;
-}
-
-/*
- * The fields that were sent: the PMS's answer is their base, and what was
- * sent is what the row held then.  If the row was changed again meanwhile it
- * differs from that, and waits to be pushed again.
- */
-static void
-rebase(JsApply *apply, JsLink *link, JsIntent *intent, Jsonb *answer)
-{
-	JsEntity   *entity = apply->entity;
-	JsRecord   *record = answer ? js_record_read(entity, apply->stream,
-												 apply->plain, answer) : NULL;
-	JsonbParseState *snapshot = js_object_begin();
-	JsonbParseState *local_base = js_object_begin();
-	JsonbParseState *decided = js_object_begin();
-	JsSecurity	security;
-
-	js_owner_begin(&security, entity->owner);
-	for (int i = 0; i < entity->nfields; i++)
-	{
-		JsField    *field = &entity->fields[i];
-		Jsonb	   *sent = js_jsonb_member(intent->changes, field->name);
-		Jsonb	   *base = js_jsonb_member(link->snapshot, field->name);
-		Jsonb	   *local = js_jsonb_member(link->local_base, field->name);
-
-		if (sent != NULL)
-		{
-			base = record && record->fields[i] ? record->fields[i] : sent;
-			local = js_value_equal(&field->column,
-								   js_value_from_json(&field->column, base),
-								   js_value_from_json(&field->column, sent)) ?
-				NULL : sent;
-		}
-		else if (js_jsonb_member(link->decided, field->name) != NULL)
-			js_object_put(&decided, field->name, js_jsonb_null());
-		if (base != NULL)
-			js_object_put(&snapshot, field->name, base);
-		if (local != NULL)
-			js_object_put(&local_base, field->name, local);
-	}
-	js_owner_end(&security);
-	link->snapshot = js_object_end(snapshot);
-	link->local_base = js_object_end(local_base);
-	link->decided = js_object_end(decided);
-	link->dirty = true;			/* until the row was looked at again */
-	link->hash_known = false;
 }

@@ -20,6 +20,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "operation.h"
 #include "statement.h"
 #include "stream.h"
 #include "value.h"
@@ -153,20 +154,27 @@ read_stream(void)
 	return stream;
 }
 
-/* Can the PMS be told of a field through this stream (NULL: none)? */
+/*
+ * Can the PMS be told of a field through this stream (NULL: none)?  A value
+ * that was joined from several cannot be taken apart again.
+ */
 bool
 js_stream_pushes(JsStream *stream, const char *field)
 {
-	Jsonb	   *update;
-	Jsonb	   *fields;
+	Jsonb	   *spec;
+	List	   *operations;
+	ListCell   *cell;
 
 	if (stream == NULL || stream->push == NULL)
 		return false;
-	update = js_jsonb_member(stream->push, "update");
-	if (update == NULL)
+	spec = js_jsonb_member(stream->fields, field);
+	if (js_jsonb_member(spec, "paths") != NULL)
 		return false;
-	fields = js_jsonb_member(update, "fields");
-	return fields == NULL || js_jsonb_member(fields, field) != NULL;
+	operations = js_operations(stream->push, "update");
+	foreach(cell, operations)
+		if (js_operation_covers(lfirst(cell), operations, field))
+		return true;
+	return false;
 }
 
 /* Read a time of the first row; false if it is null. */

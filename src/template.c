@@ -274,6 +274,17 @@ js_template_request(MemoryContext mcxt, Jsonb *template, JsServer *server,
 	MemoryContextSwitchTo(old);
 }
 
+/* A value with its placeholders replaced; NULL if nothing is left of it. */
+Jsonb *
+js_template_fill(JsServer *server, JsVars *vars, Jsonb *value)
+{
+	Filling		filling = {server, vars};
+	bool		drop;
+	Jsonb	   *result = fill_body(&filling, value, &drop);
+
+	return drop ? NULL : result;
+}
+
 /* The path; a value may not climb to another one. */
 static void
 add_path(StringInfo url, Filling *filling, const char *path)

@@ -24,6 +24,7 @@ extern void js_vars_set_json(JsVars *vars, const char *name, Jsonb *value);
 extern void js_template_request(MemoryContext mcxt, Jsonb *template,
 								JsServer *server, JsVars *vars,
 								JsHttpRequest *request);
+extern Jsonb *js_template_fill(JsServer *server, JsVars *vars, Jsonb *value);
 extern char *js_template_encode(const char *value);
 
 #endif							/* JS_TEMPLATE_H */

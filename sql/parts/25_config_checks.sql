@@ -93,6 +93,25 @@ $$;
 COMMENT ON FUNCTION jacksync.check_one_of(text, text, text, text[], text) IS
 'refuses a value that is not in a list (internal)';
 
+CREATE FUNCTION jacksync.check_nearest(word text, words text[]) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	-- by the pairs of letters that both have, as a share of all
+	SELECT w
+	FROM unnest(words) WITH ORDINALITY AS u (w, i)
+		CROSS JOIN LATERAL (
+			SELECT count(*) AS common
+			FROM (SELECT substr(lower(word), k, 2) FROM generate_series(1, least(length(word), 100) - 1) AS k
+				INTERSECT ALL
+				SELECT substr(w, k, 2) FROM generate_series(1, length(w) - 1) AS k) AS pair) AS c
+	WHERE 2 * c.common >= greatest(length(w), length(word), 3) - 1
+	ORDER BY c.common::numeric / greatest(length(w), length(word)) DESC, i
+	LIMIT 1
+$$;
+COMMENT ON FUNCTION jacksync.check_nearest(text, text[]) IS
+'the word of a list that somebody may have meant; NULL: none is like it (internal)';
+
 CREATE FUNCTION jacksync.check_members(tab text, col text, place text, value jsonb, allowed text[], detail text)
 RETURNS void
 LANGUAGE plpgsql
@@ -111,7 +130,8 @@ BEGIN
 	LOOP
 		PERFORM jacksync.config_error(tab, col,
 			format('unknown member "%s" in %s', left(member, 100), place), detail,
-			format('Valid members are: %s.', array_to_string(allowed, ', ')));
+			coalesce(format('Perhaps you mean "%s". ', jacksync.check_nearest(member, allowed)), '')
+			|| format('Valid members are: %s.', array_to_string(allowed, ', ')));
 	END LOOP;
 END;
 $$;

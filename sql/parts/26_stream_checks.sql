@@ -195,29 +195,35 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	operation text;
+	request text;
 	op jsonb;
 	n integer;
-	place text;
-	pair record;
 BEGIN
 	IF push IS NULL THEN
 		RETURN;
 	END IF;
 	PERFORM jacksync.check_members('stream', 'push', 'the value', push,
-		'{read,read_before_write,if_match,idempotency_header,update,create,delete}', detail);
-	PERFORM jacksync.check_request('push', 'read', push -> 'read', '{record_path,success_path,primary_key}', true, detail);
-	PERFORM jacksync.check_jsonpath('stream', 'push', 'read.record_path', push #> '{read,record_path}', detail);
-	PERFORM jacksync.check_jsonpath('stream', 'push', 'read.success_path', push #> '{read,success_path}', detail);
-	PERFORM jacksync.check_jsonpath('stream', 'push', 'read.primary_key', push #> '{read,primary_key}', detail);
+		'{read,find,read_before_write,if_match,idempotency_header,reference_path,update,create,delete}', detail);
+	FOREACH request IN ARRAY '{read,find}'::text[] LOOP
+		PERFORM jacksync.check_request('push', request, push -> request, '{record_path,success_path,primary_key}', true, detail);
+		PERFORM jacksync.check_jsonpath('stream', 'push', request || '.record_path', push -> request -> 'record_path', detail);
+		PERFORM jacksync.check_jsonpath('stream', 'push', request || '.success_path', push -> request -> 'success_path', detail);
+		PERFORM jacksync.check_jsonpath('stream', 'push', request || '.primary_key', push -> request -> 'primary_key', detail);
+	END LOOP;
 	PERFORM jacksync.check_type('stream', 'push', 'read_before_write', push -> 'read_before_write', '{boolean}', detail);
 	IF (push ->> 'read_before_write') = 'true' AND NOT push ? 'read' THEN
 		PERFORM jacksync.config_error('stream', 'push', 'read_before_write without "read"', detail,
 			'Add "read": the request that reads one record, such as {"path": "/reservations/{record.id}"}.');
 	END IF;
+	IF push ? 'find' AND (push -> 'find')::text NOT LIKE '%{record.%' THEN
+		PERFORM jacksync.config_error('stream', 'push', 'find does not say which record', detail,
+			'Put our reference into the request, such as {"query": {"externalReference": "{record.reference}"}}.');
+	END IF;
 	PERFORM jacksync.check_type('stream', 'push', 'if_match', push -> 'if_match', '{string}', detail);
 	IF push ->> 'if_match' <> 'etag' THEN
 		PERFORM jacksync.check_jsonpath('stream', 'push', 'if_match', push -> 'if_match', detail);
 	END IF;
+	PERFORM jacksync.check_jsonpath('stream', 'push', 'reference_path', push -> 'reference_path', detail);
 	PERFORM jacksync.check_type('stream', 'push', 'idempotency_header', push -> 'idempotency_header', '{string}', detail);
 	IF push ->> 'idempotency_header' !~ '^[A-Za-z0-9-]+$' THEN
 		PERFORM jacksync.config_error('stream', 'push',
@@ -233,38 +239,99 @@ BEGIN
 				CASE jsonb_typeof(push -> operation) WHEN 'array' THEN push -> operation
 					WHEN 'object' THEN jsonb_build_array(push -> operation) ELSE '[]' END) AS e
 		LOOP
-			place := CASE jsonb_typeof(push -> operation) WHEN 'array' THEN format('%s[%s]', operation, n) ELSE operation END;
+			PERFORM jacksync.check_operation(operation,
+				CASE jsonb_typeof(push -> operation) WHEN 'array' THEN format('%s[%s]', operation, n) ELSE operation END,
+				op, push, detail);
 			n := n + 1;
-			PERFORM jacksync.check_request('push', place, op,
-				'{body_style,wrap,constants,fields,when,nulls,replace_at,success_path,id_path}', true, detail);
-			IF op ? 'body_style' AND coalesce(op ->> 'body_style', '') NOT IN ('merge', 'json_patch', 'replace', 'form') THEN
-				PERFORM jacksync.config_error('stream', 'push',
-					format('%s.body_style is %s', place, left((op -> 'body_style')::text, 100)), detail,
-					'Valid values are: merge, json_patch, replace, form.');
-			END IF;
-			IF op ? 'nulls' AND coalesce(op ->> 'nulls', '') NOT IN ('send', 'omit', 'refuse') THEN
-				PERFORM jacksync.config_error('stream', 'push',
-					format('%s.nulls is %s', place, left((op -> 'nulls')::text, 100)), detail,
-					'Valid values are: send, omit, refuse.');
-			END IF;
-			PERFORM jacksync.check_type('stream', 'push', place || '.wrap', op -> 'wrap', '{string}', detail);
-			PERFORM jacksync.check_type('stream', 'push', place || '.constants', op -> 'constants', '{object}', detail);
-			PERFORM jacksync.check_type('stream', 'push', place || '.replace_at', op -> 'replace_at', '{string}', detail);
-			PERFORM jacksync.check_type('stream', 'push', place || '.when', op -> 'when', '{object}', detail);
-			PERFORM jacksync.check_jsonpath('stream', 'push', place || '.success_path', op -> 'success_path', detail);
-			PERFORM jacksync.check_jsonpath('stream', 'push', place || '.id_path', op -> 'id_path', detail);
-			PERFORM jacksync.check_type('stream', 'push', place || '.fields', op -> 'fields', '{object}', detail);
-			IF jsonb_typeof(op -> 'fields') = 'object' THEN
-				FOR pair IN SELECT key, value FROM jsonb_each(op -> 'fields') LOOP
-					PERFORM jacksync.check_type('stream', 'push', format('%s.fields.%s', place, pair.key),
-						pair.value, '{string}', detail);
-				END LOOP;
-			END IF;
 		END LOOP;
 	END LOOP;
 END;
 $$;
 COMMENT ON FUNCTION jacksync.check_push(jsonb, text) IS 'checks how records are written (internal)';
+
+CREATE FUNCTION jacksync.check_operation(kind text, place text, op jsonb, push jsonb, detail text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	pair record;
+BEGIN
+	PERFORM jacksync.check_request('push', place, op,
+		'{body_style,wrap,constants,fields,when,nulls,replace_at,read_back,success_path,id_path}', true, detail);
+	IF op ? 'body_style' AND coalesce(op ->> 'body_style', '') NOT IN ('merge', 'json_patch', 'replace', 'form') THEN
+		PERFORM jacksync.config_error('stream', 'push',
+			format('%s.body_style is %s', place, left((op -> 'body_style')::text, 100)), detail,
+			'Valid values are: merge, json_patch, replace, form.');
+	END IF;
+	IF op ? 'nulls' AND coalesce(op ->> 'nulls', '') NOT IN ('send', 'omit', 'refuse') THEN
+		PERFORM jacksync.config_error('stream', 'push',
+			format('%s.nulls is %s', place, left((op -> 'nulls')::text, 100)), detail,
+			'Valid values are: send, omit, refuse.');
+	END IF;
+	PERFORM jacksync.check_type('stream', 'push', place || '.wrap', op -> 'wrap', '{string}', detail);
+	PERFORM jacksync.check_type('stream', 'push', place || '.constants', op -> 'constants', '{object}', detail);
+	PERFORM jacksync.check_type('stream', 'push', place || '.read_back', op -> 'read_back', '{boolean}', detail);
+	PERFORM jacksync.check_jsonpath('stream', 'push', place || '.success_path', op -> 'success_path', detail);
+	PERFORM jacksync.check_type('stream', 'push', place || '.id_path', op -> 'id_path', '{string}', detail);
+	IF op ->> 'id_path' !~ '^[A-Za-z][A-Za-z0-9-]*$' THEN		-- else the name of a header
+		PERFORM jacksync.check_jsonpath('stream', 'push', place || '.id_path', op -> 'id_path', detail);
+	END IF;
+	IF op ? 'id_path' AND kind <> 'create' THEN
+		PERFORM jacksync.config_error('stream', 'push', format('%s.id_path in an operation that creates nothing', place), detail,
+			'Only an operation of "create" brings a new id.');
+	END IF;
+
+	PERFORM jacksync.check_type('stream', 'push', place || '.fields', op -> 'fields', '{object}', detail);
+	IF jsonb_typeof(op -> 'fields') = 'object' THEN
+		FOR pair IN SELECT key, value FROM jsonb_each(op -> 'fields') LOOP
+			PERFORM jacksync.check_type('stream', 'push', format('%s.fields.%s', place, pair.key),
+				pair.value, '{string}', detail);
+			PERFORM jacksync.check_write_path(format('%s.fields.%s', place, pair.key), pair.value #>> '{}', detail);
+		END LOOP;
+	END IF;
+	PERFORM jacksync.check_type('stream', 'push', place || '.when', op -> 'when', '{object}', detail);
+	IF op -> 'when' = '{}' THEN
+		PERFORM jacksync.config_error('stream', 'push', format('%s.when is empty', place), detail,
+			'Name the fields and the values that choose the operation, such as {"status": "canceled"}.');
+	END IF;
+	IF op ? 'when' AND kind = 'delete' THEN
+		PERFORM jacksync.config_error('stream', 'push', format('%s.when in an operation that deletes', place), detail,
+			'A delete has no values to choose by.');
+	END IF;
+
+	PERFORM jacksync.check_type('stream', 'push', place || '.replace_at', op -> 'replace_at', '{string}', detail);
+	PERFORM jacksync.check_write_path(place || '.replace_at', op ->> 'replace_at', detail);
+	IF (op ? 'replace_at' OR op ->> 'body_style' = 'replace') AND NOT push ? 'read' THEN
+		PERFORM jacksync.config_error('stream', 'push', format('%s replaces an object that cannot be read', place), detail,
+			'Add "read": what is not changed is sent back as it is.');
+	END IF;
+	IF op ->> 'body_style' = 'replace' AND kind <> 'update' THEN
+		PERFORM jacksync.config_error('stream', 'push', format('%s.body_style is replace', place), detail,
+			'Only an update has something to replace.');
+	END IF;
+	-- a body that carries no change would be sent for nothing
+	IF op ? 'body' AND kind <> 'delete' AND NOT op ? 'when'
+		AND (op -> 'body')::text !~ '\{(changes|record)\}|\{record\.(?!id\}|reference\})'
+	THEN
+		PERFORM jacksync.config_error('stream', 'push', format('%s.body has no place for the changes', place), detail,
+			'Write "{changes}", or "{record}" for the whole record, where they belong.');
+	END IF;
+END;
+$$;
+COMMENT ON FUNCTION jacksync.check_operation(text, text, jsonb, jsonb, text) IS 'checks one operation that writes (internal)';
+
+CREATE FUNCTION jacksync.check_write_path(place text, path text, detail text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF path = '' OR path ~ '[*?()@[:cntrl:]]' OR path ~ '\[[^]]*$' THEN
+		PERFORM jacksync.config_error('stream', 'push', format('%s is "%s"', place, left(path, 100)), detail,
+			'Write where the value goes, such as guest.name, rooms[0].id or /guest/name.');
+	END IF;
+END;
+$$;
+COMMENT ON FUNCTION jacksync.check_write_path(text, text, text) IS 'refuses a path to which nothing can be written (internal)';
 
 CREATE FUNCTION jacksync.check_response_rules(rules jsonb, detail text) RETURNS void
 LANGUAGE plpgsql

@@ -12,12 +12,6 @@ DECLARE
 	what	text := CASE
 		WHEN NEW.sync_mode = 'event_queue' THEN 'sync_mode event_queue'
 		WHEN NEW.detail IS NOT NULL THEN 'detail'
-		WHEN NEW.push ?| '{create,delete}' THEN 'push.create and push.delete'
-		WHEN jsonb_typeof(NEW.push -> 'update') = 'array' THEN 'a list of update operations'
-		WHEN coalesce(NEW.push #>> '{update,body_style}', 'merge') NOT IN ('merge', 'form')
-			THEN 'body_style ' || (NEW.push #>> '{update,body_style}')
-		WHEN NEW.push -> 'update' ?| '{when,nulls,replace_at,success_path}'
-			THEN 'when, nulls, replace_at and success_path of an operation'
 		WHEN getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN 'a database with the encoding ' || getdatabaseencoding()
 	END;
 BEGIN
@@ -26,7 +20,7 @@ BEGIN
 			USING ERRCODE = 'feature_not_supported', DETAIL = detail,
 				HINT = 'The README lists what this version does.';
 	END IF;
-	IF NEW.push ? 'update' AND NOT NEW.push ? 'read' THEN
+	IF NEW.push ?| '{update,delete}' AND NOT NEW.push ? 'read' THEN
 		PERFORM jacksync.config_error('stream', 'push', 'member "read" is missing', detail,
 			'Write the request that reads one record: it settles what became of a push without an answer.');
 	END IF;

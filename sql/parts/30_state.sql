@@ -98,13 +98,17 @@ CREATE TABLE jacksync.intent
 	record_id	bigint NOT NULL,
 	stream_id	integer NOT NULL,
 	operation	text NOT NULL CHECK (operation IN ('update', 'create', 'delete')),
+	place		integer NOT NULL DEFAULT 0,
+	external_id	text COLLATE "C",
 	state		text NOT NULL DEFAULT 'claimed'
 		CHECK (state IN ('claimed', 'unknown', 'done', 'rejected', 'superseded')),
 	changes		jsonb NOT NULL,
 	row_values	jsonb,
+	derived		jsonb,
 	idempotency_key uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
 	if_match	text,
 	attempts	integer NOT NULL DEFAULT 0,
+	lookup_only	boolean NOT NULL DEFAULT false,
 	claimed_at	timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	finished_at	timestamptz,
 	http_status	integer,
@@ -112,22 +116,39 @@ CREATE TABLE jacksync.intent
 );
 CREATE INDEX intent_unfinished ON jacksync.intent (stream_id) WHERE state IN ('claimed', 'unknown');
 CREATE INDEX intent_record ON jacksync.intent (record_id);
+CREATE INDEX intent_reference ON jacksync.intent (idempotency_key) WHERE operation = 'create';
 COMMENT ON TABLE jacksync.intent IS
 'what we are about to tell the PMS: committed before the first byte is sent';
 COMMENT ON COLUMN jacksync.intent.intent_id IS 'number of the intent';
 COMMENT ON COLUMN jacksync.intent.record_id IS 'the record';
 COMMENT ON COLUMN jacksync.intent.stream_id IS 'the stream it goes through';
 COMMENT ON COLUMN jacksync.intent.operation IS 'update, create or delete';
+COMMENT ON COLUMN jacksync.intent.place IS 'which operation of the list in push it is, from 0';
+COMMENT ON COLUMN jacksync.intent.external_id IS 'id that the PMS gave the record of a create';
 COMMENT ON COLUMN jacksync.intent.state IS 'claimed, unknown (sent, no answer), done, rejected or superseded';
 COMMENT ON COLUMN jacksync.intent.changes IS 'the fields and values that are sent';
 COMMENT ON COLUMN jacksync.intent.row_values IS 'all fields of the row when the change was claimed';
-COMMENT ON COLUMN jacksync.intent.idempotency_key IS 'the same for every attempt of this intent';
+COMMENT ON COLUMN jacksync.intent.derived IS 'those of the fields that no user had edited: a trigger wrote them';
+COMMENT ON COLUMN jacksync.intent.idempotency_key IS 'the same for every attempt of this intent; {record.reference} in a request';
 COMMENT ON COLUMN jacksync.intent.if_match IS 'version that the PMS must still have';
 COMMENT ON COLUMN jacksync.intent.attempts IS 'how often it was sent';
+COMMENT ON COLUMN jacksync.intent.lookup_only IS 'claimed before a restore or a failover: never sent again without a look';
 COMMENT ON COLUMN jacksync.intent.claimed_at IS 'when it was claimed';
 COMMENT ON COLUMN jacksync.intent.finished_at IS 'when its outcome was recorded';
 COMMENT ON COLUMN jacksync.intent.http_status IS 'status of the answer';
 COMMENT ON COLUMN jacksync.intent.error IS 'what the PMS or the network said';
+
+CREATE TABLE jacksync.push_state
+(
+	record_id	bigint PRIMARY KEY REFERENCES jacksync.link ON DELETE CASCADE,
+	refused		jsonb NOT NULL DEFAULT '{}',
+	alone		boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE jacksync.push_state IS
+'values that the PMS refused: they are not sent again before they change, or requeue()';
+COMMENT ON COLUMN jacksync.push_state.record_id IS 'the record';
+COMMENT ON COLUMN jacksync.push_state.refused IS 'the refused values by field';
+COMMENT ON COLUMN jacksync.push_state.alone IS 'the fields of the record go one by one, to find out which is refused';
 
 CREATE TABLE jacksync.stream_state
 (
@@ -380,13 +401,15 @@ CREATE TABLE jacksync.installation
 (
 	singleton			boolean PRIMARY KEY DEFAULT true CHECK (singleton),
 	system_identifier	bigint NOT NULL,
-	database_oid		oid NOT NULL
+	database_oid		oid NOT NULL,
+	timeline			bigint
 );
 COMMENT ON TABLE jacksync.installation IS
 'the cluster and database that may talk to the PMS; a restored copy must be adopted first';
 COMMENT ON COLUMN jacksync.installation.singleton IS 'always true';
 COMMENT ON COLUMN jacksync.installation.system_identifier IS 'system identifier of the cluster';
 COMMENT ON COLUMN jacksync.installation.database_oid IS 'OID of the database';
+COMMENT ON COLUMN jacksync.installation.timeline IS 'timeline of the cluster: another one tells of a failover or a restore';
 
 CREATE TABLE jacksync.token
 (
@@ -404,6 +427,7 @@ COMMENT ON COLUMN jacksync.token.refresh_token IS 'refresh token, where the PMS 
 SELECT pg_catalog.pg_extension_config_dump('jacksync.link', '');
 SELECT pg_catalog.pg_extension_config_dump('jacksync.change', '');
 SELECT pg_catalog.pg_extension_config_dump('jacksync.intent', '');
+SELECT pg_catalog.pg_extension_config_dump('jacksync.push_state', '');
 SELECT pg_catalog.pg_extension_config_dump('jacksync.stream_state', '');
 SELECT pg_catalog.pg_extension_config_dump('jacksync.sync_run', '');
 SELECT pg_catalog.pg_extension_config_dump('jacksync.sync_error', '');

@@ -19,9 +19,13 @@ BEGIN
 				HINT = 'SELECT error_id, state, error FROM jacksync.sync_error lists the errors.';
 	END IF;
 	IF e.direction = 'push' THEN
-		UPDATE jacksync.link l SET dirty = true, failed = false, next_push_at = NULL
-			FROM jacksync.entity n
-			WHERE n.entity = e.entity AND l.entity_id = n.entity_id AND l.local_id = e.local_id;
+		WITH l AS (
+			UPDATE jacksync.link l SET dirty = true, failed = false, push_failures = 0, next_push_at = NULL
+				FROM jacksync.entity n
+				WHERE n.entity = e.entity AND l.entity_id = n.entity_id
+					AND (l.local_id = e.local_id OR l.external_id = e.external_id)
+				RETURNING l.record_id)
+		DELETE FROM jacksync.push_state p USING l WHERE p.record_id = l.record_id;
 	END IF;
 	INSERT INTO jacksync.audit_log (operation, entity, server, local_id, external_id, after_state, resolved_by)
 		VALUES ('manual_override', e.entity, e.server, e.local_id, e.external_id,
@@ -53,7 +57,7 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 				HINT = 'SELECT error_id, state, error FROM jacksync.sync_error lists the errors.';
 	END IF;
-	UPDATE jacksync.link l SET failed = false
+	UPDATE jacksync.link l SET failed = false, push_failures = 0
 		FROM jacksync.entity n
 		WHERE n.entity = e.entity AND l.entity_id = n.entity_id
 			AND (l.external_id = e.external_id OR l.local_id = e.local_id);
