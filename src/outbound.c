@@ -39,6 +39,7 @@ static void was_read(JsCycle *cycle, JsHttpResponse *response);
 static void was_missing(JsCycle *cycle, JsHttpResponse *response);
 static void apply_and_claim(JsCycle *cycle, Jsonb *record,
 							JsHttpResponse *response);
+static Jsonb *as_it_was(Jsonb *record);
 static void postpone(JsCycle *cycle, const char *message);
 static void make_push(JsCycle *cycle, JsHttpRequest *request);
 static void intent_answered(JsCycle *cycle, JsHttpResponse *response);
@@ -290,7 +291,7 @@ apply_and_claim(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 	{
 		MemoryContext old = MemoryContextSwitchTo(cycle->push_mcxt);
 
-		cycle->remote = DatumGetJsonbPCopy(JsonbPGetDatum(record));
+		cycle->remote = as_it_was(record);
 		MemoryContextSwitchTo(old);
 		cycle->seen_hash = applied.link->hash;
 		claim(cycle, &apply, cycle->reading_record);
@@ -304,6 +305,27 @@ apply_and_claim(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 		js_outbound_send(cycle);
 	else
 		next_record(cycle);
+}
+
+/* A record without what reading it has added. */
+static Jsonb *
+as_it_was(Jsonb *record)
+{
+	static const char *const added[] = {JS_KEY, JS_PARENT, JS_LISTED, JS_GONE};
+	JsonbParseState *state = js_object_begin();
+	ListCell   *cell;
+
+	foreach(cell, js_object_keys(record))
+	{
+		char	   *name = lfirst(cell);
+		bool		ours = false;
+
+		for (int i = 0; i < lengthof(added); i++)
+			ours = ours || strcmp(name, added[i]) == 0;
+		if (!ours)
+			js_object_put(&state, name, js_jsonb_member(record, name));
+	}
+	return js_object_end(state);
 }
 
 /* The PMS does not have it any more: what waits for it is over. */
