@@ -311,7 +311,7 @@ BEGIN
 	END IF;
 	-- a body that carries no change would be sent for nothing
 	IF op ? 'body' AND kind <> 'delete' AND NOT op ? 'when'
-		AND (op -> 'body')::text !~ '\{(changes|record)\}|\{record\.(?!id\}|reference\})'
+		AND concat(op -> 'body', op -> 'path', op -> 'query') !~ '\{(changes|record)\}|\{record\.(?!id\}|reference\})'
 	THEN
 		PERFORM jacksync.config_error('stream', 'push', format('%s.body has no place for the changes', place), detail,
 			'Write "{changes}", or "{record}" for the whole record, where they belong.');

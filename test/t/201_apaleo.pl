@@ -2,19 +2,25 @@
 # dialect.  Traps of real documents that are met here: 1 (one instant on a
 # page border), 2 (no fractions in filters, seven digits in records), 5 (204 on
 # the first and the last page), 9 (count is wrong), 13 (cancelled ones are
-# asked for), 17 (the token ends), 18 (a page that is too big), 31 (the sign of
-# a zone).
+# asked for), 17 (the token ends), 18 (a page that is too big), 22 (refusals, 204), 23 (our own push comes
+# back), 31 (the sign of a zone).
 use strict;
 use warnings FATAL => 'all';
 use Encode;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use JSON::PP;
 use JackSync::PMS;
 use JackSync::Recipe;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $pms = JackSync::PMS->start(script => 'dialects/apaleo.py', reservations => 30, rooms => 12);
+# over TLS, with a certificate of our own
+my $dir = PostgreSQL::Test::Utils::tempdir();
+plan skip_all => 'no openssl to make a certificate with'
+  if system("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout $dir/key.pem -out $dir/ca.pem 2>$dir/openssl.log") != 0;
+my $pms = JackSync::PMS->start(script => 'dialects/apaleo.py', reservations => 30, rooms => 12,
+	tls_cert => "$dir/ca.pem", tls_key => "$dir/key.pem");
 my $recipe = JackSync::Recipe->new('apaleo', 'https://api.apaleo.com' => $pms->url,
 	'https://identity.apaleo.com' => $pms->url);
 $recipe->secret(apaleo_client_id => 'ABCD-SP-JACK');
@@ -24,6 +30,14 @@ my $sql = sub { return $node->safe_psql('postgres', $_[0]); };
 my $sync = sub { return JackSync::Recipe::cycle($node, $_[0] // 'reservations'); };
 
 $recipe->run($node, 'Connect', 'Tables', 'Rules', 'Reservations', 'Guests', 'Rooms');
+
+# a certificate that nobody vouches for is refused; then the hotel's own authority is named
+{
+	local $ENV{JACKSYNC_QUIET} = 1;
+	like($sync->()->{error}, qr/certificate/i, 'a certificate that is not trusted is an error');
+}
+is(scalar @{ $pms->log }, 0, 'and nothing was sent');
+$sql->("ALTER SERVER apaleo OPTIONS (ADD ca_file '$dir/ca.pem')");
 
 # pages that cut through one instant: nothing is lost (1), and the end is 204 (5)
 $sql->("UPDATE jacksync.stream SET paginator = paginator || '{\"page_size\": 5}' WHERE entity <> 'rooms'");
@@ -57,11 +71,63 @@ is($sql->("SELECT room_number, status FROM reservations WHERE external_id IN ('B
 $run = $sync->();
 is("$run->{success}/$run->{updated}", 't/0', 'and only once');
 
+# a comment is a patch of one path; 204 says nothing, and the echo is nobody's change (22, 23)
+my $calls = sub { my ($method, $path) = @_; return grep { $_->{method} eq $method && $_->{path} =~ $path } @{ $pms->log }; };
+my $last = sub { my $call = ($calls->(@_))[-1]; return JSON::PP->new->allow_nonref->decode($call->{body} || "null"); };
+$sql->("UPDATE reservations SET special_requests = concat_ws(E'\\n', special_requests, 'quiet room') WHERE external_id IN ('B0000005-1', 'B0000006-1')");
+$run = $sync->();
+is("$run->{success}/$run->{pushed}", 't/2', 'comments are pushed');
+is_deeply([ map { JSON::PP->new->decode($_->{body}) } $calls->(PATCH => qr/./) ],
+	[ [ { op => 'add', path => '/comment', value => 'quiet room' } ], [ { op => 'replace', path => '/comment', value => "late arrival\nquiet room" } ] ],
+	'as patches of one path');
+like(($calls->(PATCH => qr/./))[-1]{headers}{'Content-Type'}, qr/json/, 'with their type');
+$run = $sync->();
+is("$run->{updated}/$run->{pushed}/$run->{conflicts}", '0/0/0', 'the echo is nobody\'s change');
+is($sql->("SELECT sync_status FROM jacksync.record WHERE entity = 'reservations' AND external_id = 'B0000006-1'"), 'synced', 'the record is synced');
+$sql->("UPDATE reservations SET special_requests = 'late arrival' WHERE external_id = 'B0000006-1'");
+$sync->();
+is($sql->("SELECT special_requests FROM reservations WHERE external_id = 'B0000006-1'"), "late arrival\nquiet room", 'what was only removed here comes back: that is merge');
+
+# both sides at once: merged
+$pms->edit('reservations', 'B0000012-1', { comment => "late arrival\nfrom the PMS" });
+$sql->("UPDATE reservations SET special_requests = special_requests || E'\\nfrom here' WHERE external_id = 'B0000012-1'");
+$run = $sync->();
+is("$run->{success}/$run->{conflicts}", 't/1', 'both sides changed one comment');
+is($pms->record('reservations', 'B0000012-1')->{comment}, "late arrival\nfrom here\nfrom the PMS", 'which has both now');
+
+# states and rooms are actions
+$sql->("UPDATE reservations SET unit_id = 'MUC-U012' WHERE external_id = 'B0000007-1'; UPDATE reservations SET status = 'cancelled' WHERE external_id = 'B0000008-1'");
+$run = $sync->();
+is("$run->{success}/$run->{pushed}", 't/2', 'actions are pushed');
+is(join(' ', sort map { $_->{path} =~ s/.*reservation-actions//r } $calls->(PUT => qr/./)), '/B0000007-1/assign-unit/MUC-U012 /B0000008-1/cancel', 'to their addresses');
+$run = $sync->();
+is($sql->("SELECT room_number, status FROM reservations WHERE external_id IN ('B0000007-1', 'B0000008-1') ORDER BY external_id"), "A.112|confirmed\n|cancelled", 'what follows from them came back');
+
+# the PMS says no: its words, and not again (22)
+{
+	local $ENV{JACKSYNC_QUIET} = 1;
+	$sql->("UPDATE reservations SET status = 'checked_in' WHERE external_id = 'B0000010-1'");
+	$run = $sync->();
+}
+like($sql->("SELECT state, error FROM jacksync.sync_error WHERE external_id = 'B0000010-1'"), qr/^dead\|.*422.*A unit must be assigned/, 'a refusal is told in its words');
+$sync->();
+is(scalar $calls->(PUT => qr/B0000010-1/), 1, 'and not tried again');
+
+# a guest is replaced as a whole, and keeps what we do not know
+$sql->("UPDATE guests SET phone = '+49 1' WHERE external_id = 'B0000009-1'");
+$pms->quiet('reservations', 'B0000009-1', { primaryGuest => { birthPlace => 'Ulm' } });
+$run = $sync->('guests');
+is("$run->{success}/$run->{pushed}", 't/1', 'a guest is pushed');
+$guest = $last->(PATCH => qr/B0000009-1/)->[0];
+is("$guest->{op} $guest->{path} $guest->{value}{phone} $guest->{value}{birthPlace} $guest->{value}{address}{countryCode}", 'replace /primaryGuest +49 1 Ulm DE', 'as a whole');
+$run = $sync->('guests');
+is("$run->{updated}/$run->{pushed}/$run->{conflicts}", '0/0/0', 'the echo is nobody\'s change');
+
 # a zone in the filter is encoded (31)
 $sql->("UPDATE jacksync.stream SET datetime_format = 'iso_offset', datetime_zone = 'Europe/Berlin', granularity = '1 second' WHERE entity = 'reservations'");
 $run = $sync->();
 is($run->{success}, 't', 'a time with its zone is taken');
-like((grep { $_->{path} =~ /reservations/ } @{ $pms->log })[-1]{query}{from}, qr/\+0[01]:00$/, 'and was sent with it');
+like((grep { defined $_->{query}{from} } @{ $pms->log })[-1]{query}{from}, qr/\+0[01]:00$/, 'and was sent with it');
 
 # the count is wrong (9)
 $pms->config({ count => 0 });

@@ -1,8 +1,11 @@
 # Cloudbeds as doc/pms/cloudbeds.md configures it, against a server that speaks
 # its dialect.  Traps of real documents that are met here: 1 (one instant on a
 # page border), 6 (200 with success false), 7 (no record path is no empty
-# list), 10 (an empty list), 11 (numbers as texts, "" for nothing), 16 (429),
-# 20 (a guest is merged into another).
+# list), 10 (an empty list), 11 (numbers as texts, "" for nothing), 12 (naive
+# times), 16 (429),
+# 15
+# (the answer of a write is no record), 20 (a guest is merged into another),
+# 22 (refusals), 23 (our own push comes back), 27 (no mail to the guest).
 use strict;
 use warnings FATAL => 'all';
 use Encode;
@@ -40,6 +43,14 @@ is("$run->{success}/$run->{created}", 't/12', 'rooms are there, from one level d
 $run = $sync->('rooms');
 is("$run->{success}/$run->{unchanged}/$run->{updated}", 't/12/0', 'and none is changed');
 
+# naive times are those of the property (12): what was seen last, and where the next poll begins
+my $newest = (sort map { $pms->record('reservations', $_)->{dateModified} } @{ $pms->ids('reservations') })[-1];
+is($sql->("SELECT (watermark AT TIME ZONE 'America/New_York')::timestamp(0) FROM jacksync.stream_state JOIN jacksync.stream USING (stream_id) WHERE entity = 'reservations'"),
+	$newest, 'a naive time is in the zone of the property');
+$pms->forget_log;
+$sync->();
+is($pms->log->[0]{query}{modifiedFrom}, $sql->("SELECT to_char('$newest'::timestamp - interval '15 minutes', 'YYYY-MM-DD HH24:MI:SS')"), 'and so is the next poll, a little earlier');
+
 # 200 is no success (6), and what is not there is no empty list (7)
 $pms->edit('reservations', '8176000000001', { status => 'canceled' });
 $sql->("UPDATE jacksync.stream SET paginator = paginator || '{\"page_size\": 500}' WHERE entity = 'reservations'");
@@ -60,6 +71,32 @@ $run = $failing->();
 like("$run->{success} $run->{error}", qr/^(t|f.*429)/, '429 is waited out, or said');
 $run = $sync->();
 is($run->{success}, 't', 'and is over');
+
+# a state is a field of a form; no mail goes out (27), the answer has another shape (15), the echo is no change (23)
+my $calls = sub { my ($method, $path) = @_; return grep { $_->{method} eq $method && $_->{path} =~ $path } @{ $pms->log }; };
+$sql->("UPDATE reservations SET status = 'cancelled', arrival_time = '18:30' WHERE external_id = '8176000000005'");
+$run = $sync->();
+is("$run->{success}/$run->{pushed}", 't/1', 'a cancellation is pushed');
+is(join('&', sort split /&/, ($calls->(PUT => qr/putReservation/))[-1]{body}), 'estimatedArrivalTime=18%3A30&propertyID=310000&reservationID=8176000000005&sendStatusChangeEmail=false&status=canceled', 'as a form');
+is(scalar @{ $pms->mails }, 0, 'and nobody got a mail');
+$run = $sync->();
+is("$run->{updated}/$run->{pushed}/$run->{conflicts}", '0/0/0', 'its echo is nobody\'s change');
+is(scalar $calls->(PUT => qr/putReservation/), 1, 'one request was enough');
+is($sql->("SELECT status, arrival_time, adults FROM reservations WHERE external_id = '8176000000005'"), 'cancelled|18:30|2', 'the reservation is as it was, but for that');
+
+# 200 with success false is a refusal (6, 22)
+$pms->quiet('reservations', '8176000000006', { status => 'checked_out' });
+$sql->("UPDATE jacksync.authority SET strategy = 'local_wins', push = true WHERE field = 'status'; UPDATE reservations SET status = 'confirmed' WHERE external_id = '8176000000006'; UPDATE reservations SET status = 'no_show' WHERE external_id = '8176000000006'");
+$run = $sync->();
+like($sql->("SELECT state, error FROM jacksync.sync_error WHERE external_id = '8176000000006'"), qr/^dead\|.*checked out/, 'a refusal is told in the words of the PMS');
+$sync->();
+is(scalar $calls->(PUT => qr/putReservation/), 2, 'and not tried again');
+
+# a guest; a blank value is sent as one
+$sql->("UPDATE guests SET email = NULL, phone = '+351 1' WHERE external_id = '163100005'");
+$run = $sync->('guests');
+is("$run->{success}/$run->{pushed}", 't/1', 'a guest is pushed');
+is(join('&', sort split /&/, ($calls->(PUT => qr/putGuest/))[-1]{body}), 'guestEmail=&guestID=163100005&guestPhone=%2B351%201&propertyID=310000', 'as a form');
 
 # a guest is merged (20)
 $pms->edit('guests', '163100002', { isMerged => JSON::PP::true, newGuestID => '163100003' });

@@ -124,10 +124,9 @@ sub run
 
 	foreach my $heading (@headings ? @headings : @{ $self->{order} })
 	{
-		my $file = "$self->{dir}/" . ($heading =~ s/\W+/_/gr) . '.sql';
-		append_to_file($file, $self->sql($heading)) unless -e $file;
-		command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', $file ],
-			"$self->{page}: $heading");
+		my ($status, $out, $err) = $node->psql('postgres', $self->sql($heading));
+
+		is($status, 0, "$self->{page}: $heading") or diag($err);
 	}
 }
 
@@ -147,6 +146,8 @@ sub cycle
 	my %run = (stderr => $err, map { ($names[$_] => $values[$_] // '') } 0 .. $#names);
 
 	diag("sync of $entity: $run{error} $err") if ($run{success} // '') ne 't' && !$ENV{JACKSYNC_QUIET};
+	diag($node->safe_psql('postgres', "SELECT external_id, state, sqlstate, error FROM jacksync.sync_error WHERE run_id = $run{run_id}"))
+	  if ($run{errors} || 0) > 0 && !$ENV{JACKSYNC_QUIET};
 	return \%run;
 }
 

@@ -29,7 +29,7 @@ def fail(message):
 
 
 class Cloudbeds(Dialect):
-    DEFAULTS = {'api_key': 'cbat_sample', 'zone': 'Europe/Lisbon', 'max_page_size': 100}
+    DEFAULTS = {'api_key': 'cbat_sample', 'zone': 'America/New_York', 'max_page_size': 100}
 
     @classmethod
     def fill(cls, store):
@@ -139,7 +139,7 @@ class Cloudbeds(Dialect):
             row = {m: r[m] for m in ('propertyID', 'reservationID', 'dateCreated', 'dateModified', 'status', 'guestID',
                                      'profileID', 'startDate', 'endDate', 'adults', 'children', 'balance', 'sourceID')}
             row.update(guestName=('%s %s' % (guest.get('guestFirstName'), guest.get('guestLastName'))),
-                       sourceName=r['source'], thirdPartyIdentifier='', allotmentBlockCode=None)
+                       sourceName=r['source'], estimatedArrivalTime=r['estimatedArrivalTime'], thirdPartyIdentifier='', allotmentBlockCode=None)
             if query.get('includeGuestsDetails') == 'true':
                 row['guestList'] = {g['guestID']: self.guest_row(g) for g in self.guests_of(r)} or []
             data.append(row)
@@ -155,7 +155,9 @@ class Cloudbeds(Dialect):
     def guest_row(self, guest):
         # the other methods spell it guestBirthDate
         row = {k: v for k, v in guest.items() if k not in ('guestBirthDate', 'dateCreated', 'dateModified')}
-        return {**row, 'guestBirthdate': guest['guestBirthDate'], 'customFields': []}
+        reservation = self.store.records['reservations'].get(guest['reservationID'], {'room': ''})
+        return {**row, **self.room_of(reservation), 'roomTypeName': 'King', 'assignedRoom': bool(reservation['room']),
+                'guestBirthdate': guest['guestBirthDate'], 'customFields': []}
 
     def reservation(self, query):
         r = self.store.records['reservations'].get(query.get('reservationID'))
@@ -247,7 +249,7 @@ class Cloudbeds(Dialect):
             fail('Parameter %s is invalid' % sorted(unknown)[0])
         if DOCUMENT & set(form) and DOCUMENT - set(form):
             fail('Parameter %s is required' % sorted(DOCUMENT - set(form))[0])
-        if '@' not in form.get('guestEmail', '@'):
+        if form.get('guestEmail') and '@' not in form['guestEmail']:
             fail('Parameter guestEmail is invalid')
         g.update({k: v for k, v in form.items() if k not in ('propertyID', 'guestID')})
         self.stamp(self.store, 'guests', g)
