@@ -33,6 +33,7 @@ OBJS = \
 	src/httpaddress.o \
 	src/httpurl.o \
 	src/http.o \
+	src/serveroptions.o \
 	src/server.o \
 	src/limiter.o \
 	src/template.o \
@@ -48,6 +49,7 @@ OBJS = \
 	src/rowkey.o \
 	src/rowheap.o \
 	src/row.o \
+	src/coerce.o \
 	src/record.o \
 	src/page.o \
 	src/body.o \

@@ -13,23 +13,16 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "coerce.h"
 #include "compat.h"
 #include "jacksync.h"
 #include "record.h"
 #include "window.h"
 
-static Jsonb *field_value(JsStream *stream, bool plain, JsField *field,
-						  Jsonb *raw);
-static Jsonb *value_by_spec(Jsonb *spec, Jsonb *raw);
-static Jsonb *joined_value(Jsonb *paths, Jsonb *spec, Jsonb *raw);
-static Jsonb *mapped_value(Jsonb *map, Jsonb *spec, Jsonb *value);
 static char *version_of(JsStream *stream, Jsonb *raw);
-static char *scalar_string(Jsonb *json);
-static Jsonb *path_value(Jsonb *path, Jsonb *raw);
 
 /*
  * Make fields of those members of a record that no field claims and that a
@@ -64,10 +57,7 @@ js_record_learn(JsEntity *entity, JsStream *stream, Jsonb *raw)
 	return learned;
 }
 
-/*
- * Take a record apart.  Errors: JS007 for a record without an id; those of
- * the time's type for a bad time.
- */
+/* Take a record apart.  Error: JS007 for a record without an id. */
 JsRecord *
 js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 {
@@ -92,8 +82,12 @@ js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 	record->version = version_of(plain ? NULL : stream, raw);
 	record->fields = palloc0(sizeof(Jsonb *) * Max(entity->nfields, 1));
 	for (int i = 0; i < entity->nfields; i++)
-		record->fields[i] = field_value(stream, plain, &entity->fields[i],
-										raw);
+	{
+		JsField    *field = &entity->fields[i];
+
+		record->fields[i] = plain ? js_jsonb_member(raw, field->name) :
+			js_field_read(stream, field, raw);
+	}
 
 	record->hash = hash_bytes_extended((unsigned char *) VARDATA_ANY(raw),
 									   VARSIZE_ANY_EXHDR(raw),
@@ -103,7 +97,8 @@ js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 }
 
 /*
- * When the PMS changed a record, by its clock; false if it does not say.
+ * When the PMS changed a record, by its clock; false if it does not say, or
+ * not intelligibly.
  * Plain records (no stream) have it in "updatedAt".
  */
 bool
@@ -143,7 +138,7 @@ js_record_time_text(JsStream *stream, Jsonb *raw)
 			value = js_path_first(stream->cursor_path,
 								  js_jsonb_member(raw, JS_LISTED));
 	}
-	text = value ? scalar_string(value) : NULL;
+	text = value ? js_scalar_text(value) : NULL;
 	return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
@@ -158,11 +153,11 @@ version_of(JsStream *stream, Jsonb *raw)
 	if (stream == NULL || stream->push == NULL)
 		return NULL;
 	path = js_jsonb_member(stream->push, "if_match");
-	text = path ? scalar_string(path) : NULL;
+	text = path ? js_scalar_text(path) : NULL;
 	if (text == NULL || text[0] != '$')
 		return NULL;
-	version = path_value(path, raw);
-	return version ? scalar_string(version) : NULL;
+	version = js_path_first(js_path_make(text), raw);
+	return version ? js_scalar_text(version) : NULL;
 }
 
 /* The id of a record; NULL if it has none. */
@@ -182,145 +177,6 @@ js_record_id(JsStream *stream, bool plain, Jsonb *raw)
 		id = js_path_first(&stream->primary_key, raw);
 	if (id == NULL || js_jsonb_is_null(id))
 		return NULL;
-	text = scalar_string(id);
+	text = js_scalar_text(id);
 	return text != NULL && text[0] != '\0' ? text : NULL;
-}
-
-/* The value of a field in a record; NULL: not there. */
-static Jsonb *
-field_value(JsStream *stream, bool plain, JsField *field, Jsonb *raw)
-{
-	Jsonb	   *spec;
-
-	if (plain)
-		return js_jsonb_member(raw, field->name);
-	spec = js_jsonb_member(stream->fields, field->name);
-	if (spec == NULL)
-		return js_jsonb_member(raw, field->name);
-	if (JB_ROOT_IS_SCALAR(spec))
-		return path_value(spec, raw);
-	return value_by_spec(spec, raw);
-}
-
-/* A value by an object of stream.fields: path(s), then coercions. */
-static Jsonb *
-value_by_spec(Jsonb *spec, Jsonb *raw)
-{
-	Jsonb	   *paths = js_jsonb_member(spec, "paths");
-	Jsonb	   *path = js_jsonb_member(spec, "path");
-	Jsonb	   *map = js_jsonb_member(spec, "map");
-	Jsonb	   *value;
-	char	   *text;
-
-	if (paths != NULL)
-		value = joined_value(paths, spec, raw);
-	else
-		value = path == NULL ? NULL : path_value(path, raw);
-	if (value == NULL)
-		return js_jsonb_member(spec, "default");
-	if (map != NULL)
-		value = mapped_value(map, spec, value);
-	if (js_jsonb_member(spec, "blank_is_null") != NULL &&
-		js_jsonb_same(js_jsonb_member(spec, "blank_is_null"),
-					  js_jsonb_in("true")))
-	{
-		text = scalar_string(value);
-		if (text != NULL && text[strspn(text, " \t\r\n")] == '\0')
-			return js_jsonb_null();
-	}
-	return value;
-}
-
-/* Several values as one text; those that are missing or blank are left out. */
-static Jsonb *
-joined_value(Jsonb *paths, Jsonb *spec, Jsonb *raw)
-{
-	Jsonb	   *separator = js_jsonb_member(spec, "separator");
-	char	   *between = separator ? scalar_string(separator) : " ";
-	StringInfoData buf;
-	bool		found = false;
-
-	initStringInfo(&buf);
-	for (int i = 0; i < JB_ROOT_COUNT(paths); i++)
-	{
-		JsonbValue *path = getIthJsonbValueFromContainer(&paths->root, i);
-		Jsonb	   *value = path_value(js_jsonb_from_value(path), raw);
-		char	   *text = value ? scalar_string(value) : NULL;
-
-		if (value != NULL)
-			found = true;
-		if (text == NULL || text[0] == '\0')
-			continue;
-		if (buf.len > 0)
-			appendStringInfoString(&buf, between);
-		appendStringInfoString(&buf, text);
-	}
-	return found ? js_jsonb_string(buf.data) : NULL;
-}
-
-/* Translate a code; one without an entry is map_default, or itself. */
-static Jsonb *
-mapped_value(Jsonb *map, Jsonb *spec, Jsonb *value)
-{
-	char	   *code = scalar_string(value);
-	Jsonb	   *result;
-
-	if (code == NULL)
-		return value;
-	result = js_jsonb_member(map, code);
-	if (result == NULL)
-		result = js_jsonb_member(spec, "map_default");
-	return result != NULL ? result : value;
-}
-
-/* The value at a path that is given as a JSON string. */
-static Jsonb *
-path_value(Jsonb *path, Jsonb *raw)
-{
-	return js_path_first(js_path_make(scalar_string(path)), raw);
-}
-
-/* The text of a scalar; NULL for null, arrays and objects. */
-static char *
-scalar_string(Jsonb *json)
-{
-	JsonbValue	value;
-
-	if (!JB_ROOT_IS_SCALAR(json) || js_jsonb_is_null(json))
-		return NULL;
-	JsonbExtractScalar(&json->root, &value);
-	if (value.type == jbvString)
-		return pnstrdup(value.val.string.val, value.val.string.len);
-	return js_jsonb_out(json);
-}
-
-/*
- * A field's value as the PMS writes it: codes are translated back.  A value
- * that no code stands for goes as it is.
- */
-Jsonb *
-js_record_push_value(JsStream *stream, JsField *field, Jsonb *value)
-{
-	Jsonb	   *spec = js_jsonb_member(stream->fields, field->name);
-	Jsonb	   *map;
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	entry;
-	char	   *code = NULL;
-
-	if (spec == NULL || !JB_ROOT_IS_OBJECT(spec))
-		return value;
-	map = js_jsonb_member(spec, "map");
-	if (map == NULL)
-		return value;
-	iterator = JsonbIteratorInit(&map->root);
-	while ((token = JsonbIteratorNext(&iterator, &entry, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			code = pnstrdup(entry.val.string.val, entry.val.string.len);
-		else if (token == WJB_VALUE &&
-				 js_jsonb_same(js_jsonb_from_value(&entry), value))
-			return js_jsonb_string(code);
-	}
-	return value;
 }

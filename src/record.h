@@ -29,7 +29,5 @@ extern JsRecord *js_record_read(JsEntity *entity, JsStream *stream,
 extern bool js_record_time(JsStream *stream, Jsonb *raw, TimestampTz *time);
 extern char *js_record_time_text(JsStream *stream, Jsonb *raw);
 extern char *js_record_id(JsStream *stream, bool plain, Jsonb *raw);
-extern Jsonb *js_record_push_value(JsStream *stream, JsField *field,
-								   Jsonb *value);
 
 #endif							/* JS_RECORD_H */

@@ -47,6 +47,7 @@ typedef struct JsServer
 	bool		allow_private;
 	int			rate_count;		/* 0: no limit */
 	int64		rate_period_us;
+	int			max_concurrency;	/* 0: no limit */
 	MemoryContextCallback callback;
 } JsServer;
 

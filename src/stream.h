@@ -8,6 +8,7 @@
 #ifndef JS_STREAM_H
 #define JS_STREAM_H
 
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -31,6 +32,7 @@ typedef struct JsJsonPath
 #define JS_PARENT	"_parent"
 #define JS_LISTED	"_list"
 #define JS_GONE		"_gone"		/* its detail is not there any more */
+typedef struct JsFieldSpec JsFieldSpec;
 
 typedef struct JsStream
 {
@@ -53,6 +55,9 @@ typedef struct JsStream
 	JsJsonPath *deleted_path;
 	bool		newest_first;	/* row_order */
 	Jsonb	   *fields;
+	JsFieldSpec *specs;			/* of fields, prepared (coerce.c) */
+	bool		specs_ready;
+	List	   *unknown_codes;	/* char *: that no map knew in this run */
 	Jsonb	   *paginator;
 	char	   *datetime_format;
 	char	   *datetime_zone;

@@ -6,7 +6,9 @@
  * A template has method, path, query, headers and body.  Placeholders in
  * braces are replaced; any other brace is literal.  One that is the whole of
  * a string keeps its JSON type in a body.  Values in a path or a query are
- * percent-encoded.  An empty placeholder drops the key that it stands for.
+ * percent-encoded.  An empty placeholder drops the key that it stands in, and
+ * what holds nothing else any more.  A query's value may be JSON, written as
+ * such or as a string: then it is filled like a body.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +20,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "json.h"
 #include "template.h"
 #include "value.h"
 
@@ -43,16 +46,30 @@ typedef struct Filling
 } Filling;
 
 static bool find_placeholder(const char *text, size_t *len);
+static bool is_placeholder(const char *text);
 static Jsonb *value_of(Filling *filling, const char *name, size_t len);
+static Jsonb *variable(JsVars *vars, const char *name);
+static Jsonb *member_at(Jsonb *value, const char *path);
+static bool is_empty(Jsonb *value);
 static char *text_of(Jsonb *value);
-static char *expand(Filling *filling, const char *text, bool encode,
-					bool *empty);
+static char *expand(Filling *filling, const char *text, bool *empty);
 static void add_path(StringInfo url, Filling *filling, const char *path);
+static void check_segments(const char *path);
 static void add_query(StringInfo url, Filling *filling, Jsonb *query);
+static void add_value(StringInfo url, Filling *filling, const char *name,
+					  Jsonb *value);
+static Jsonb *embedded_json(const char *text);
+static void add_form(StringInfo form, const char *name, Jsonb *value);
 static void add_parameter(StringInfo url, const char *name,
 						  const char *value);
 static List *make_headers(Filling *filling, Jsonb *headers);
+static bool has_header(List *headers, const char *name);
+static void make_body(Filling *filling, Jsonb *template,
+					  JsHttpRequest *request);
 static Jsonb *fill_body(Filling *filling, Jsonb *value, bool *drop);
+static Jsonb *fill_text(Filling *filling, Jsonb *value, bool *drop);
+static Jsonb *fill_array(Filling *filling, Jsonb *value, bool *drop);
+static Jsonb *fill_object(Filling *filling, Jsonb *value, bool *drop);
 static char *member_text(Jsonb *object, const char *name);
 
 /* No variables yet. */
@@ -120,17 +137,25 @@ find_placeholder(const char *text, size_t *len)
 	return false;
 }
 
+/* Is a text one placeholder and nothing else? */
+static bool
+is_placeholder(const char *text)
+{
+	size_t		len;
+
+	return text[0] == '{' && find_placeholder(text, &len) && text[len] == '\0';
+}
+
 /* The value of a placeholder; NULL if it has none. */
 static Jsonb *
 value_of(Filling *filling, const char *name, size_t len)
 {
 	char	   *copy = pnstrdup(name, len);
 	const char *text = NULL;
+	Jsonb	   *value = variable(filling->vars, copy);
 
-	for (Variable *var = filling->vars ? filling->vars->first : NULL; var;
-		 var = var->next)
-		if (strcmp(var->name, copy) == 0)
-			return js_jsonb_is_null(var->value) ? NULL : var->value;
+	if (value != NULL)
+		return js_jsonb_is_null(value) ? NULL : value;
 	if (strncmp(copy, "secret.", 7) == 0)
 	{
 		text = js_server_secret(filling->server, copy + 7);
@@ -145,6 +170,49 @@ value_of(Filling *filling, const char *name, size_t len)
 	else if (strncmp(copy, "server.", 7) == 0)
 		text = js_server_option(filling->server, copy + 7);
 	return text ? js_jsonb_string(text) : NULL;
+}
+
+/* A variable: the one of that name, or a member of record or parent. */
+static Jsonb *
+variable(JsVars *vars, const char *name)
+{
+	for (Variable *var = vars ? vars->first : NULL; var; var = var->next)
+		if (strcmp(var->name, name) == 0)
+			return var->value;
+	for (Variable *var = vars ? vars->first : NULL; var; var = var->next)
+	{
+		size_t		len = strlen(var->name);
+
+		if (strncmp(var->name, name, len) == 0 && name[len] == '.' &&
+			JB_ROOT_IS_OBJECT(var->value))
+			return member_at(var->value, name + len + 1);
+	}
+	return NULL;
+}
+
+/* The member of a value at a path of names with dots; NULL: none. */
+static Jsonb *
+member_at(Jsonb *value, const char *path)
+{
+	while (value != NULL && path != NULL)
+	{
+		const char *dot = strchr(path, '.');
+
+		if (!JB_ROOT_IS_OBJECT(value))
+			return NULL;
+		value = js_jsonb_member(value, dot ? pnstrdup(path, dot - path) :
+								path);
+		path = dot ? dot + 1 : NULL;
+	}
+	return value;
+}
+
+/* Has a placeholder with this value nothing to say? */
+static bool
+is_empty(Jsonb *value)
+{
+	return value == NULL || js_jsonb_is_null(value) ||
+		text_of(value)[0] == '\0';
 }
 
 /* A value as text. */
@@ -162,34 +230,33 @@ text_of(Jsonb *value)
 }
 
 /*
- * Replace the placeholders of a text.  empty tells whether it consisted of
- * placeholders without values only.
+ * Replace the placeholders of a text.  empty tells whether one of them has no
+ * value: half a text says something else than was meant.
  */
 static char *
-expand(Filling *filling, const char *text, bool encode, bool *empty)
+expand(Filling *filling, const char *text, bool *empty)
 {
 	StringInfoData buf;
-	bool		literal = false;
-	bool		any = false;
 
+	*empty = false;
 	initStringInfo(&buf);
 	while (*text != '\0')
 	{
 		size_t		len;
-		char	   *value;
+		Jsonb	   *value;
 
 		if (*text != '{' || !find_placeholder(text, &len))
 		{
 			appendStringInfoChar(&buf, *text++);
-			literal = true;
 			continue;
 		}
-		value = text_of(value_of(filling, text + 1, len - 2));
-		appendStringInfoString(&buf, encode ? js_template_encode(value) : value);
-		any = true;
+		value = value_of(filling, text + 1, len - 2);
+		if (is_empty(value))
+			*empty = true;
+		else
+			appendStringInfoString(&buf, text_of(value));
 		text += len;
 	}
-	*empty = any && !literal && buf.len == 0;
 	return buf.data;
 }
 
@@ -225,10 +292,7 @@ js_template_request(MemoryContext mcxt, Jsonb *template, JsServer *server,
 	Filling		filling = {server, vars};
 	StringInfoData url;
 	char	   *path = member_text(template, "path");
-	char	   *style = member_text(template, "body_style");
 	Jsonb	   *query = js_jsonb_member(template, "query");
-	Jsonb	   *body = js_jsonb_member(template, "body");
-	bool		drop = false;
 
 	initStringInfo(&url);
 	appendStringInfoString(&url, server->base_url);
@@ -246,31 +310,12 @@ js_template_request(MemoryContext mcxt, Jsonb *template, JsServer *server,
 								   make_headers(&filling,
 												js_jsonb_member(template, "headers")));
 	request->method = member_text(template, "method");
-	if (body != NULL)
-	{
-		body = fill_body(&filling, body, &drop);
-		if (style != NULL && strcmp(style, "form") == 0)
-		{
-			StringInfoData form;
-
-			initStringInfo(&form);
-			add_query(&form, &filling, body);
-			request->body = form.len > 0 ? form.data + 1 : "";
-			request->headers = lappend(request->headers,
-									   "Content-Type: application/x-www-form-urlencoded");
-		}
-		else
-		{
-			request->body = drop ? "{}" : js_jsonb_out(body);
-			request->headers = lappend(request->headers,
-									   "Content-Type: application/json");
-		}
-		request->body_len = strlen(request->body);
-	}
+	make_body(&filling, template, request);
 	if (request->method == NULL)
-		request->method = body ? "POST" : "GET";
-	request->headers = lappend(request->headers,
-							   "Accept: application/json");
+		request->method = request->body ? "POST" : "GET";
+	if (!has_header(request->headers, "Accept"))
+		request->headers = lappend(request->headers,
+								   "Accept: application/json");
 	MemoryContextSwitchTo(old);
 }
 
@@ -285,10 +330,41 @@ js_template_fill(JsServer *server, JsVars *vars, Jsonb *value)
 	return drop ? NULL : result;
 }
 
+/* The body, and what it is. */
+static void
+make_body(Filling *filling, Jsonb *template, JsHttpRequest *request)
+{
+	char	   *style = member_text(template, "body_style");
+	Jsonb	   *body = js_jsonb_member(template, "body");
+	const char *type = "application/json";
+	bool		drop;
+
+	if (body == NULL)
+		return;
+	body = fill_body(filling, body, &drop);
+	if (style != NULL && strcmp(style, "form") == 0)
+	{
+		StringInfoData form;
+
+		initStringInfo(&form);
+		add_form(&form, "", body);
+		request->body = form.len > 0 ? form.data + 1 : "";
+		type = "application/x-www-form-urlencoded";
+	}
+	else
+		request->body = drop ? "{}" : js_jsonb_out(body);
+	request->body_len = strlen(request->body);
+	if (!has_header(request->headers, "Content-Type"))
+		request->headers = lappend(request->headers,
+								   psprintf("Content-Type: %s", type));
+}
+
 /* The path; a value may not climb to another one. */
 static void
 add_path(StringInfo url, Filling *filling, const char *path)
 {
+	int			start = url->len;
+
 	while (*path != '\0')
 	{
 		size_t		len;
@@ -300,17 +376,36 @@ add_path(StringInfo url, Filling *filling, const char *path)
 			continue;
 		}
 		value = text_of(value_of(filling, path + 1, len - 2));
-		if (value[0] == '\0' || strcmp(value, ".") == 0 ||
-			strcmp(value, "..") == 0)
+		if (value[0] == '\0')
 			ereport(ERROR,
 					(errcode(ERRCODE_JS_BAD_RECORD),
-					 errmsg("value \"%s\" cannot be part of a path", value)));
+					 errmsg("placeholder %s of a path has no value",
+							pnstrdup(path, len))));
 		appendStringInfoString(url, js_template_encode(value));
 		path += len;
 	}
+	check_segments(url->data + start);
 }
 
-/* The parameters; an array is a repeated one. */
+/* Segments that lead elsewhere are refused. */
+static void
+check_segments(const char *path)
+{
+	while (*path != '\0')
+	{
+		size_t		len = strcspn(path, "/");
+
+		if ((len == 1 && path[0] == '.') ||
+			(len == 2 && path[0] == '.' && path[1] == '.'))
+			ereport(ERROR,
+					(errcode(ERRCODE_JS_BAD_RECORD),
+					 errmsg("value \"%s\" cannot be part of a path",
+							pnstrdup(path, len))));
+		path += len + (path[len] == '/');
+	}
+}
+
+/* The parameters. */
 static void
 add_query(StringInfo url, Filling *filling, Jsonb *query)
 {
@@ -321,24 +416,112 @@ add_query(StringInfo url, Filling *filling, Jsonb *query)
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
 		char	   *name;
-		Jsonb	   *content;
-		int			n;
 
 		if (token != WJB_KEY)
 			continue;
 		name = pnstrdup(value.val.string.val, value.val.string.len);
-		content = js_jsonb_member(query, name);
-		n = JB_ROOT_IS_ARRAY(content) && !JB_ROOT_IS_SCALAR(content) ?
-			JB_ROOT_COUNT(content) : -1;
-		for (int i = 0; n != 0 && i < Max(n, 1); i++)
-		{
-			Jsonb	   *element = n < 0 ? content :
-			js_jsonb_from_value(getIthJsonbValueFromContainer(&content->root, i));
-			bool		empty;
-			char	   *text = expand(filling, text_of(element), false, &empty);
+		add_value(url, filling, name, js_jsonb_member(query, name));
+	}
+}
 
-			if (!empty && !js_jsonb_is_null(element))
-				add_parameter(url, name, text);
+/*
+ * A parameter.  An array of scalars is a repeated one; objects, and arrays
+ * that hold some, are JSON.
+ */
+static void
+add_value(StringInfo url, Filling *filling, const char *name, Jsonb *value)
+{
+	bool		drop = false;
+	Jsonb	   *json = NULL;
+
+	if (JB_ROOT_IS_SCALAR(value))
+	{
+		json = embedded_json(text_of(value));
+		if (json == NULL && is_placeholder(text_of(value)))
+			value = fill_body(filling, value, &drop);
+		else if (json == NULL)
+			value = js_jsonb_string(expand(filling, text_of(value), &drop));
+		else
+			value = fill_body(filling, json, &drop);
+	}
+	else
+		value = fill_body(filling, value, &drop);
+	if (drop || js_jsonb_is_null(value))
+		return;
+	if (JB_ROOT_IS_SCALAR(value) || JB_ROOT_IS_OBJECT(value) || json != NULL)
+	{
+		add_parameter(url, name, text_of(value));
+		return;
+	}
+	for (int i = 0; i < JB_ROOT_COUNT(value); i++)
+		if (getIthJsonbValueFromContainer(&value->root, i)->type == jbvBinary)
+		{
+			add_parameter(url, name, text_of(value));
+			return;
+		}
+	for (int i = 0; i < JB_ROOT_COUNT(value); i++)
+	{
+		Jsonb	   *element =
+		js_jsonb_from_value(getIthJsonbValueFromContainer(&value->root, i));
+
+		if (!js_jsonb_is_null(element))
+			add_parameter(url, name, text_of(element));
+	}
+}
+
+/* A text that is a JSON array or object; NULL if it is none. */
+static Jsonb *
+embedded_json(const char *text)
+{
+	JsAllocator allocator = js_allocator();
+	JsJson	   *root;
+	JsJsonError error;
+
+	if ((text[0] != '[' && text[0] != '{') || is_placeholder(text) ||
+		!js_json_parse(text, strlen(text), &js_json_default_limits,
+					   &allocator, &root, &error) || js_json_is_bad(root))
+		return NULL;
+	return js_jsonb_in(text);
+}
+
+/*
+ * A form: members of members have their names in brackets, a[b]; so have
+ * elements that are objects, a[0][b]; an array of scalars is a repeated name.
+ */
+static void
+add_form(StringInfo form, const char *name, Jsonb *value)
+{
+	if (JB_ROOT_IS_SCALAR(value))
+	{
+		if (name[0] != '\0')
+			add_parameter(form, name, js_jsonb_is_null(value) ? "" :
+						  text_of(value));
+	}
+	else if (JB_ROOT_IS_ARRAY(value))
+		for (int i = 0; i < JB_ROOT_COUNT(value); i++)
+		{
+			Jsonb	   *element =
+			js_jsonb_from_value(getIthJsonbValueFromContainer(&value->root, i));
+
+			add_form(form, JB_ROOT_IS_SCALAR(element) ? name :
+					 psprintf("%s[%d]", name, i), element);
+		}
+	else
+	{
+		JsonbIterator *iterator = JsonbIteratorInit(&value->root);
+		JsonbIteratorToken token;
+		JsonbValue	key;
+
+		while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+		{
+			char	   *member;
+
+			if (token != WJB_KEY)
+				continue;
+			member = pnstrdup(key.val.string.val, key.val.string.len);
+			add_form(form, name[0] == '\0' ? member :
+					 psprintf("%s[%s]", name, member),
+					 js_jsonb_member(value, member));
 		}
 	}
 }
@@ -372,7 +555,7 @@ make_headers(Filling *filling, Jsonb *headers)
 		if (token != WJB_KEY)
 			continue;
 		name = pnstrdup(value.val.string.val, value.val.string.len);
-		text = expand(filling, text_of(js_jsonb_member(headers, name)), false,
+		text = expand(filling, text_of(js_jsonb_member(headers, name)),
 					  &empty);
 		if (empty)
 			continue;
@@ -387,73 +570,109 @@ make_headers(Filling *filling, Jsonb *headers)
 	return result;
 }
 
+/* Is there a header of that name? */
+static bool
+has_header(List *headers, const char *name)
+{
+	size_t		len = strlen(name);
+	ListCell   *cell;
+
+	foreach(cell, headers)
+	{
+		const char *header = lfirst(cell);
+
+		if (pg_strncasecmp(header, name, len) == 0 && header[len] == ':')
+			return true;
+	}
+	return false;
+}
+
 /* The body, with placeholders replaced; drop: leave its key out. */
 static Jsonb *
 fill_body(Filling *filling, Jsonb *value, bool *drop)
 {
 	*drop = false;
 	if (JB_ROOT_IS_SCALAR(value))
-	{
-		char	   *text;
-		size_t		len;
-		JsonbValue	scalar;
-
-		JsonbExtractScalar(&value->root, &scalar);
-		if (scalar.type != jbvString)
-			return value;
-		text = text_of(value);
-		if (text[0] == '{' && find_placeholder(text, &len) &&
-			text[len] == '\0')
-		{
-			Jsonb	   *replacement = value_of(filling, text + 1, len - 2);
-
-			*drop = replacement == NULL || text_of(replacement)[0] == '\0';
-			return replacement ? replacement : js_jsonb_null();
-		}
-		text = expand(filling, text, false, drop);
-		return js_jsonb_string(text);
-	}
+		return fill_text(filling, value, drop);
 	if (JB_ROOT_IS_ARRAY(value))
+		return fill_array(filling, value, drop);
+	return fill_object(filling, value, drop);
+}
+
+/* A string, whose placeholder may become a value of any type. */
+static Jsonb *
+fill_text(Filling *filling, Jsonb *value, bool *drop)
+{
+	JsonbValue	scalar;
+	char	   *text;
+
+	JsonbExtractScalar(&value->root, &scalar);
+	if (scalar.type != jbvString)
+		return value;
+	text = text_of(value);
+	if (is_placeholder(text))
 	{
-		JsonbParseState *state = NULL;
+		Jsonb	   *replacement = value_of(filling, text + 1, strlen(text) - 2);
 
-		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-		for (int i = 0; i < JB_ROOT_COUNT(value); i++)
-		{
-			bool		leave_out;
-			Jsonb	   *element;
-
-			element = fill_body(filling,
-								js_jsonb_from_value(getIthJsonbValueFromContainer(&value->root, i)),
-								&leave_out);
-			if (!leave_out)
-				js_array_push(&state, element);
-		}
-		return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+		*drop = is_empty(replacement);
+		return *drop ? js_jsonb_null() : replacement;
 	}
-	else
+	return js_jsonb_string(expand(filling, text, drop));
+}
+
+/* An array; it goes too if all that it had goes. */
+static Jsonb *
+fill_array(Filling *filling, Jsonb *value, bool *drop)
+{
+	JsonbParseState *state = NULL;
+	int			left = 0;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < JB_ROOT_COUNT(value); i++)
 	{
-		JsonbParseState *state = js_object_begin();
-		JsonbIterator *iterator = JsonbIteratorInit(&value->root);
-		JsonbIteratorToken token;
-		JsonbValue	key;
+		bool		leave_out;
+		Jsonb	   *element;
 
-		while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
-		{
-			char	   *name;
-			bool		leave_out;
-			Jsonb	   *element;
-
-			if (token != WJB_KEY)
-				continue;
-			name = pnstrdup(key.val.string.val, key.val.string.len);
-			element = fill_body(filling, js_jsonb_member(value, name),
-								&leave_out);
-			if (!leave_out)
-				js_object_put(&state, name, element);
-		}
-		return js_object_end(state);
+		element = fill_body(filling,
+							js_jsonb_from_value(getIthJsonbValueFromContainer(&value->root, i)),
+							&leave_out);
+		if (leave_out)
+			continue;
+		js_array_push(&state, element);
+		left++;
 	}
+	*drop = left == 0 && JB_ROOT_COUNT(value) > 0;
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}
+
+/* An object; the same. */
+static Jsonb *
+fill_object(Filling *filling, Jsonb *value, bool *drop)
+{
+	JsonbParseState *state = js_object_begin();
+	JsonbIterator *iterator = JsonbIteratorInit(&value->root);
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	int			left = 0;
+
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		char	   *name;
+		bool		leave_out;
+		Jsonb	   *element;
+
+		if (token != WJB_KEY)
+			continue;
+		name = pnstrdup(key.val.string.val, key.val.string.len);
+		element = fill_body(filling, js_jsonb_member(value, name),
+							&leave_out);
+		if (leave_out)
+			continue;
+		js_object_put(&state, name, element);
+		left++;
+	}
+	*drop = left == 0 && JB_ROOT_COUNT(value) > 0;
+	return js_object_end(state);
 }
 
 /* A member as text; NULL if it is not there. */

@@ -37,7 +37,7 @@ BEGIN
 	IF jsonb_typeof(req -> 'query') = 'object' THEN
 		FOR pair IN SELECT key, value FROM jsonb_each(req -> 'query') LOOP
 			PERFORM jacksync.check_type('stream', col, format('%s.query.%s', place, pair.key), pair.value,
-				'{string,number,boolean,array,null}', detail);
+				'{string,number,boolean,array,object,null}', detail);
 		END LOOP;
 	END IF;
 	PERFORM jacksync.check_type('stream', col, place || '.headers', req -> 'headers', '{object}', detail);
@@ -81,7 +81,7 @@ BEGIN
 			CONTINUE;
 		END IF;
 		PERFORM jacksync.check_members('stream', 'fields', pair.key, pair.value,
-			'{path,paths,separator,map,map_default,default,blank_is_null,zone}', detail);
+			'{path,paths,separator,map,map_default,default,blank_is_null,null_values,zone,format}', detail);
 		PERFORM jacksync.check_jsonpath('stream', 'fields', pair.key || '.path', pair.value -> 'path', detail);
 		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.paths', pair.value -> 'paths', '{array}', detail);
 		IF pair.value ? 'path' AND pair.value ? 'paths' THEN
@@ -101,7 +101,14 @@ BEGIN
 		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.separator', pair.value -> 'separator', '{string}', detail);
 		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.map', pair.value -> 'map', '{object}', detail);
 		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.blank_is_null', pair.value -> 'blank_is_null', '{boolean}', detail);
+		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.null_values', pair.value -> 'null_values', '{array}', detail);
 		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.zone', pair.value -> 'zone', '{string}', detail);
+		PERFORM jacksync.check_type('stream', 'fields', pair.key || '.format', pair.value -> 'format', '{string}', detail);
+		IF pair.value ? 'format' AND NOT pair.value ? 'zone' THEN
+			PERFORM jacksync.config_error('stream', 'fields',
+				format('%s has "format" without "zone"', pair.key), detail,
+				'The format is how a time is written to the PMS on the clocks of a zone.');
+		END IF;
 		IF pair.value ? 'map_default' AND NOT pair.value ? 'map' THEN
 			PERFORM jacksync.config_error('stream', 'fields',
 				format('%s has "map_default" without "map"', pair.key), detail,
