@@ -330,20 +330,6 @@ presentable(const char *body, size_t len)
 	return result;
 }
 
-/* The text of a scalar; NULL for null and containers. */
-char *
-js_scalar_text(Jsonb *value)
-{
-	JsonbValue	scalar;
-
-	if (!JB_ROOT_IS_SCALAR(value) || js_jsonb_is_null(value))
-		return NULL;
-	JsonbExtractScalar(&value->root, &scalar);
-	if (scalar.type == jbvString)
-		return pnstrdup(scalar.val.string.val, scalar.val.string.len);
-	return js_jsonb_out(value);
-}
-
 /* The time of a record; one that cannot be read is left to its own failure. */
 static bool
 stamp_of(JsStream *stream, Jsonb *record, TimestampTz *time)

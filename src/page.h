@@ -10,6 +10,7 @@
 
 #include "nodes/pg_list.h"
 
+#include "coerce.h"
 #include "http.h"
 #include "stream.h"
 
@@ -37,6 +38,5 @@ extern JsPage *js_page_read(JsStream *stream, JsHttpResponse *response,
 extern void js_page_times(JsStream *stream, JsPage *page);
 extern void js_page_unique(JsStream *stream, JsPage *page);
 extern Jsonb *js_record_with(Jsonb *record, const char *name, Jsonb *value);
-extern char *js_scalar_text(Jsonb *value);
 
 #endif							/* JS_PAGE_H */
