@@ -348,7 +348,7 @@ is_written(JsBody *body, JsField *field, Jsonb **value)
 		*value = NULL;
 		return true;
 	}
-	*value = js_field_write(body->stream, field, *value);
+	*value = js_record_push_value(body->stream, field, *value);
 	if (wrap != NULL)
 	{
 		JsonbParseState *wrapped = js_object_begin();

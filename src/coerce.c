@@ -110,7 +110,7 @@ js_field_read(JsStream *stream, JsField *field, Jsonb *raw)
  * it is.
  */
 Jsonb *
-js_field_write(JsStream *stream, JsField *field, Jsonb *value)
+js_record_push_value(JsStream *stream, JsField *field, Jsonb *value)
 {
 	JsFieldSpec *spec = spec_of(stream, field->name);
 	TimestampTz time;

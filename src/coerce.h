@@ -12,7 +12,8 @@
 #include "stream.h"
 
 extern Jsonb *js_field_read(JsStream *stream, JsField *field, Jsonb *raw);
-extern Jsonb *js_field_write(JsStream *stream, JsField *field, Jsonb *value);
+extern Jsonb *js_record_push_value(JsStream *stream, JsField *field,
+								   Jsonb *value);
 extern char *js_scalar_text(Jsonb *json);
 
 #endif							/* JS_COERCE_H */

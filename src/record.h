@@ -8,6 +8,7 @@
 #ifndef JS_RECORD_H
 #define JS_RECORD_H
 
+#include "coerce.h"
 #include "config.h"
 #include "stream.h"
 
