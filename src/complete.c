@@ -59,7 +59,7 @@ js_pull_complete(JsCycle *cycle)
 		{INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID}
 	};
 	JsWalk	   *walk = cycle->walk;
-	TimestampTz watermark;
+	TimestampTz watermark = 0;
 	bool		known;
 	JsSecurity	security;
 	JsArgs		args = {0};

@@ -89,7 +89,7 @@ jacksync_decide(PG_FUNCTION_ARGS)
 												 PG_GETARG_DATUM(2));
 	MemoryContext caller = CurrentMemoryContext;
 	Jsonb	   *values[3];
-	JsValue		typed[3];
+	JsValue		typed[3] = {0};
 	JsEntity   *entity;
 	JsField    *field;
 	JsFieldFacts facts = {0};

@@ -440,7 +440,9 @@ parse_string(Scanner *s)
 	s->at++;
 	if (!plain)
 	{
+		/* cppcheck-suppress uninitStructMember ; set where plain is false */
 		json->text = out.data;
+		/* cppcheck-suppress uninitStructMember ; the same */
 		json->len = out.len;
 	}
 	if (problem == NULL && json->len > s->limits->string_bytes)

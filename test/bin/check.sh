@@ -31,7 +31,7 @@ build COPT="${COPT:-}"
 
 if [ -z "$only" ]; then
 	section "rules of the source"
-	for script in "perl test/check_layers.pl" "sh test/check_symbols.sh"; do
+	for script in "perl test/check_layers.pl" "sh test/check_symbols.sh" "perl test/bin/spot.pl" "perl test/bin/spot.pl --prove"; do
 		if (cd "$place/src" && $run $script); then count 1 0; else count 0 1; fi
 	done
 
