@@ -37,6 +37,7 @@ static void ask_for_page(JsCycle *cycle);
 static void page_arrived(JsCycle *cycle, JsHttpResponse *response);
 static JsPage *read_page(JsCycle *cycle, JsHttpResponse *response,
 						 char **problem);
+static void forget_cursor(JsCycle *cycle, int status);
 static void fail(JsCycle *cycle, const char *problem);
 static char *page_problem(JsCycle *cycle, JsHttpResponse *response);
 static void apply_page(JsCycle *cycle, JsPage *page, int64 tick,
@@ -161,6 +162,8 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 		page = read_page(cycle, response, &problem);
 	if (page == NULL)
 	{
+		if (response->failure == JS_HTTP_OK && response->status >= 400)
+			forget_cursor(cycle, response->status);
 		fail(cycle, problem);
 		return;
 	}
@@ -190,6 +193,28 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 		js_cycle_fail(cycle, problem);
 	else if (!more && !cycle->done)
 		js_pull_complete(cycle);
+}
+
+/*
+ * A walk was continued at a cursor that the PMS does not take any more: the
+ * next run begins anew, rather than to ask for it for ever.
+ */
+static void
+forget_cursor(JsCycle *cycle, int status)
+{
+	JsWalk	   *walk = cycle->walk;
+	JsSecurity	security;
+
+	if (!walk->resumed || walk->cursor == NULL || cycle->reconcile != NULL ||
+		(status != 400 && status != 404 && status != 410 && status != 422))
+		return;
+	js_txn_begin("forgetting where a walk was");
+	js_internal_begin(&security);
+	cycle->walk = NULL;
+	js_pull_save(cycle);
+	cycle->walk = walk;
+	js_internal_end(&security);
+	js_txn_end();
 }
 
 /* The walk cannot go on. */

@@ -282,6 +282,7 @@ js_walk_resume(JsStream *stream)
 		return NULL;
 	walk = make_walk(stream, (JsWalkKind) int_option(progress, "kind",
 													 JS_WALK_CHANGES));
+	walk->resumed = true;
 	walk->started = int8_option(progress, "started", GetCurrentTimestamp());
 	walk->first_tick = int8_option(progress, "first_tick", 0);
 	walk->from_known = text_option(progress, "from") != NULL;
@@ -368,6 +369,7 @@ js_walk_next(JsWalk *walk, JsPage *page, JsHttpResponse *response,
 			 char **problem)
 {
 	*problem = NULL;
+	walk->resumed = false;
 	walk->pages++;
 	walk->index++;
 	walk->records += page->count;

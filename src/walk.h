@@ -55,6 +55,7 @@ typedef struct JsWalk
 	bool		absolute;		/* the range is not that of changes */
 
 	/* where it is */
+	bool		resumed;		/* nothing was read since it was continued */
 	TimestampTz started;		/* our clock */
 	int64		first_tick;		/* tick at the start */
 	int			windows;		/* that are complete */
