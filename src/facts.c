@@ -311,6 +311,7 @@ write_row(JsApply *apply, JsApplied *applied, FieldState *states, JsRow *after)
 	JsEntity   *entity = apply->entity;
 	bool	   *write = palloc0(sizeof(bool) * Max(entity->nfields, 1));
 	JsValue    *values = palloc0(sizeof(JsValue) * Max(entity->nfields, 1));
+	const char *id = NULL;
 	bool		any = false;
 
 	*after = applied->row;
@@ -320,7 +321,11 @@ write_row(JsApply *apply, JsApplied *applied, FieldState *states, JsRow *after)
 		values[i] = states[i].result;
 		any = any || write[i];
 	}
-	if (any && !js_row_update(entity, after, write, values, NULL))
+	/* the row of a record that was created at the PMS may not have its id yet */
+	if (applied->row.external.isnull && applied->link->state == JS_LINKED)
+		id = applied->link->external_id;
+	if ((any || id != NULL) &&
+		!js_row_update(entity, after, write, values, id))
 		ereport(ERROR,
 				(errcode(ERRCODE_JS_BAD_RECORD),
 				 errmsg("a trigger of the table of \"%s\" suppressed the update of row %s",

@@ -7,6 +7,10 @@
  * write to the hotel's PMS.  The first cycle writes down in which cluster and
  * database it runs; elsewhere nothing is sent until adopt() is called.
  *
+ * A failover or a point-in-time recovery begins a new timeline.  What was
+ * committed last may be lost, and what is open may long have been sent: it is
+ * looked up, and the PMS is asked again for what it told in the last hour.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -24,6 +28,7 @@
 JS_FUNCTION(jacksync_adopt);
 
 static void take_possession(void);
+static void distrust(void);
 
 /*
  * Is this the cluster and database that may talk to the PMS?  Else JS006.
@@ -33,14 +38,15 @@ void
 js_installation_check(void)
 {
 	static JsStatement statement = {
-		"SELECT system_identifier = $1 AND database_oid = $2"
-		" FROM jacksync.installation",
-		{INT8OID, OIDOID}
+		"SELECT system_identifier = $1 AND database_oid = $2,"
+		" timeline IS NOT DISTINCT FROM $3 FROM jacksync.installation",
+		{INT8OID, OIDOID, INT8OID}
 	};
 	JsArgs		args = {0};
 
 	js_arg(&args, Int64GetDatum((int64) GetSystemIdentifier()));
 	js_arg(&args, ObjectIdGetDatum(MyDatabaseId));
+	js_arg(&args, Int64GetDatum((int64) GetWALInsertionTimeLine()));
 	if (js_run(&statement, &args) == 0)
 		take_possession();
 	else if (!js_get_bool(0, 1))
@@ -49,6 +55,32 @@ js_installation_check(void)
 				 errmsg("this database was copied from another cluster or database"),
 				 errdetail("Nothing is sent to the PMS, which belongs to the original."),
 				 errhint("If this is the original now, run SELECT jacksync.adopt().")));
+	else if (!js_get_bool(0, 2))
+	{
+		distrust();
+		take_possession();
+	}
+}
+
+/* Nothing that is open may be sent again without a look. */
+static void
+distrust(void)
+{
+	static JsStatement intents = {
+		"UPDATE jacksync.intent SET state = 'unknown', lookup_only = true"
+		" WHERE state IN ('claimed', 'unknown')",
+		{InvalidOid}
+	};
+	static JsStatement watermarks = {
+		"UPDATE jacksync.stream_state SET watermark = watermark - '1 hour'::interval"
+		" WHERE watermark IS NOT NULL",
+		{InvalidOid}
+	};
+
+	ereport(LOG,
+			(errmsg("the timeline of the cluster has changed: open pushes are looked up, and the PMS is read again from an hour before")));
+	js_run(&intents, NULL);
+	js_run(&watermarks, NULL);
 }
 
 /* Write down where we are. */
@@ -56,16 +88,17 @@ static void
 take_possession(void)
 {
 	static JsStatement statement = {
-		"INSERT INTO jacksync.installation (system_identifier, database_oid)"
-		" VALUES ($1, $2) ON CONFLICT (singleton) DO UPDATE"
+		"INSERT INTO jacksync.installation (system_identifier, database_oid, timeline)"
+		" VALUES ($1, $2, $3) ON CONFLICT (singleton) DO UPDATE"
 		" SET system_identifier = excluded.system_identifier,"
-		" database_oid = excluded.database_oid",
-		{INT8OID, OIDOID}
+		" database_oid = excluded.database_oid, timeline = excluded.timeline",
+		{INT8OID, OIDOID, INT8OID}
 	};
 	JsArgs		args = {0};
 
 	js_arg(&args, Int64GetDatum((int64) GetSystemIdentifier()));
 	js_arg(&args, ObjectIdGetDatum(MyDatabaseId));
+	js_arg(&args, Int64GetDatum((int64) GetWALInsertionTimeLine()));
 	js_run(&statement, &args);
 }
 
@@ -77,6 +110,7 @@ jacksync_adopt(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	js_internal_begin(&security);
+	distrust();
 	take_possession();
 	js_internal_end(&security);
 	SPI_finish();

@@ -44,7 +44,6 @@ static JsIntent *read_intent(uint64 row);
 static JsIntent *claim_update(JsApply *apply, JsApplied *applied);
 static JsIntent *claim_create(JsApply *apply, JsApplied *applied);
 static JsIntent *claim_delete(JsApply *apply, JsLink *link);
-static bool write_external_id(JsApply *apply, JsApplied *applied);
 static Jsonb *without_refused(JsApply *apply, JsLink *link, Jsonb *pending,
 							  bool *alone);
 static Jsonb *taken_by(JsApply *apply, JsLink *link, JsOperation *operation,
@@ -141,8 +140,6 @@ claim_update(JsApply *apply, JsApplied *applied)
 	JsIntent   *intent;
 	ListCell   *cell;
 
-	if (!write_external_id(apply, applied))
-		return NULL;
 	pending = without_refused(apply, link, applied->pending, &alone);
 	foreach(cell, link->external_id ? operations : NIL)
 	{
@@ -170,29 +167,6 @@ claim_update(JsApply *apply, JsApplied *applied)
 	link->dirty = false;
 	js_link_update(link);
 	return NULL;
-}
-
-/*
- * A record that was created at the PMS while its row was held by a user: its
- * id is still to be written into the row.  False if a trigger forbids it.
- */
-static bool
-write_external_id(JsApply *apply, JsApplied *applied)
-{
-	JsEntity   *entity = apply->entity;
-	bool	   *none;
-	JsSecurity	security;
-	bool		written;
-
-	if (!applied->row_found || applied->link->external_id == NULL ||
-		!applied->row.external.isnull)
-		return true;
-	none = palloc0(sizeof(bool) * Max(entity->nfields, 1));
-	js_owner_begin(&security, entity->owner);
-	written = js_row_update(entity, &applied->row, none, NULL,
-							applied->link->external_id);
-	js_owner_end(&security);
-	return written;
 }
 
 /*

@@ -7,8 +7,12 @@ switch on.  It prints its port on the first line of its output.
 
     GET    /v1/COLLECTION?updatedSince=T&page=N&pageSize=M[&ids=A,B]
     GET    /v1/COLLECTION/ID
-    PATCH  /v1/COLLECTION/ID        RFC 7396, If-Match, Idempotency-Key
-    POST   /v1/COLLECTION           creates
+    PATCH  /v1/COLLECTION/ID        RFC 7396 or RFC 6902, If-Match, Idempotency-Key
+    PUT    /v1/COLLECTION/ID        the whole record, or a form of some fields
+    PUT    /v1/COLLECTION/ID/PART   one object of it
+    POST   /v1/COLLECTION/ID/cancel an action
+    POST   /v1/COLLECTION/batch     an array of changes, with a result for each
+    POST   /v1/COLLECTION           creates; GET ?reference=R finds it again
     DELETE /v1/COLLECTION/ID
     POST   /oauth/token             client credentials
 
@@ -40,7 +44,7 @@ import uuid
 from datetime import date, datetime, timedelta, timezone
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 DEFAULTS = {
     'auth': 'token',            # token, static, none
@@ -50,7 +54,12 @@ DEFAULTS = {
     'client_secret': 'hotel-secret',
     'etags': True,
     'idempotency': True,
-    'patch_answer': 200,        # or 204
+    'patch_answer': 200,        # or 204, or 'other': a body of another shape
+    'create_answer': 'record',  # or 'location', 'id', 'none'
+    'wrapped': False,           # values are {"Value": x}
+    'readonly': [],             # fields that are silently kept
+    'refuse': {},               # field: [status, body] of a write that has it
+    'lowercase_later': [],      # fields that are changed after the answer
     'skew_seconds': 0,
     'tombstones': True,
     'max_page_size': 1000,
@@ -155,6 +164,54 @@ class Store:
                     high = middle
             rows = rows[low:]
         return rows[first:first + count], len(rows)
+
+
+class Refused(Exception):
+    """A write that the PMS does not want: status and body."""
+
+
+def json_patch(record, patch):
+    """RFC 6902, strictly."""
+    record = json.loads(json.dumps(record))
+    if not isinstance(patch, list):
+        raise Refused(400, {'message': 'a patch is an array'})
+    for op in patch:
+        steps = [p.replace('~1', '/').replace('~0', '~') for p in op['path'].split('/')[1:]]
+        target = record
+        for step in steps[:-1]:
+            target = target[int(step)] if isinstance(target, list) else target.get(step)
+            if target is None:
+                raise Refused(422, {'messages': ['no such path: ' + op['path']]})
+        last = int(steps[-1]) if isinstance(target, list) else steps[-1]
+        there = last < len(target) if isinstance(target, list) else last in target
+        if op['op'] in ('replace', 'remove') and not there:
+            raise Refused(422, {'messages': ['nothing to %s at %s' % (op['op'], op['path'])]})
+        if op['op'] == 'remove':
+            del target[last]
+        elif op['op'] in ('add', 'replace'):
+            target[last] = op['value']
+        else:
+            raise Refused(422, {'messages': ['bad op ' + op['op']]})
+    return record
+
+
+def parse_form(text):
+    """a[b][0]=v as PHP reads it."""
+    result = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        steps = [s for s in re.split(r'[\[\]]+', name) if s]
+        target = result
+        for step in steps[:-1]:
+            target = target.setdefault(step, {})
+        target[steps[-1]] = value
+    def lists(value):
+        if not isinstance(value, dict):
+            return value
+        value = {k: lists(v) for k, v in value.items()}
+        if value and all(k.isdigit() for k in value):
+            return [value[k] for k in sorted(value, key=int)]
+        return value
+    return lists(result)
 
 
 def merge_patch(target, patch):
@@ -311,14 +368,16 @@ class Handler(BaseHTTPRequestHandler):
     def route(self, path):
         if path == ['oauth', 'token']:
             self.token()
-        elif path[:1] != ['v1'] or len(path) not in (2, 3):
+        elif path[:1] != ['v1'] or len(path) not in (2, 3, 4):
             self.reply(404, {'message': 'no such address'})
         elif not self.authorised():
             self.reply(401, {'message': 'token missing or expired'}, [('WWW-Authenticate', 'Bearer')])
         elif len(path) == 2:
             self.collection(path[1])
+        elif len(path) == 3 and path[2] == 'batch':
+            self.batch(path[1])
         else:
-            self.record(path[1], path[2])
+            self.record(path[1], path[2], path[3] if len(path) == 4 else None)
 
     def token(self):
         config = self.store.config
@@ -367,7 +426,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(400, {'message': 'updatedSince is not a time'})
                 return
         with store.lock:
-            if 'ids' in self.query:
+            if 'reference' in self.query:
+                rows = [row for row in store.records.get(coll, {}).values() if row.get('reference') == self.query['reference']]
+                total = len(rows)
+            elif 'ids' in self.query:
                 rows = [store.records[coll][i] for i in self.query['ids'].split(',') if i in store.records.get(coll, {})]
                 total = len(rows)
             else:
@@ -387,16 +449,45 @@ class Handler(BaseHTTPRequestHandler):
             if store.config['idempotency'] and key in store.answers:
                 self.reply(*store.answers[key])
                 return
+            body = json.loads(self.body)
+            refusal = self.refusal(body)
+            if refusal:
+                self.reply(*refusal)
+                return
             store.counter += 1
             rid = '%s-N%05d' % (coll[:3].upper(), store.counter)
-            record = dict(json.loads(self.body), id=rid)
+            record = dict(body, id=rid)
             store.write(coll, rid, record, 'api ' + (key or ''))
-            answer = (201, record, self.etag(coll, rid))
+            kind = store.config['create_answer']
+            answer = (201, record, self.etag(coll, rid)) if kind == 'record' else \
+                (201, None, [('Location', '/v1/%s/%s' % (coll, rid))]) if kind == 'location' else \
+                (201, {'created': {'number': rid}}, []) if kind == 'id' else (201, None, [])
             if key:
                 store.answers[key] = answer
         self.reply(*answer)
 
-    def record(self, coll, rid):
+    def refusal(self, body):
+        """Does the hotel's own rule forbid this write?"""
+        for field, answer in self.store.config['refuse'].items():
+            if '"%s"' % field in json.dumps(body):
+                return answer
+        return None
+
+    def batch(self, coll):
+        store = self.store
+        results = []
+        with store.lock:
+            for item in json.loads(self.body):
+                rid = str(item.pop('id', None))
+                refusal = self.refusal(item)
+                if rid not in store.records.get(coll, {}) or refusal:
+                    results.append({'id': rid, 'success': False, 'errors': (refusal or [0, 'unknown id'])[1]})
+                    continue
+                store.write(coll, rid, dict(store.records[coll][rid], **item), 'api ')
+                results.append({'id': rid, 'success': True})
+        self.reply(200, results)
+
+    def record(self, coll, rid, part=None):
         store = self.store
         with store.lock:
             record = store.records.get(coll, {}).get(rid)
@@ -419,17 +510,57 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(204)
                 return
             try:
-                body = json.loads(self.body)
-            except ValueError:
-                self.reply(400, {'message': 'body is not JSON'})
+                answer = self.change(coll, rid, record, part, key)
+            except Refused as refused:
+                self.reply(*refused.args)
                 return
-            record = merge_patch(record, body) if self.command == 'PATCH' else dict(body, id=rid)
-            record = store.write(coll, rid, record, 'api ' + (key or ''))
-            answer = (200, record, self.etag(coll, rid)) if store.config['patch_answer'] == 200 else \
-                (204, None, self.etag(coll, rid))
+            except ValueError:
+                self.reply(400, {'message': 'body cannot be read'})
+                return
             if key:
                 store.answers[key] = answer
         self.reply(*answer)
+
+    def change(self, coll, rid, record, part, key):
+        """Change a record in one of the styles of PMSs; returns the answer."""
+        store = self.store
+        kind = self.headers.get('Content-Type', '').partition(';')[0]
+        form = kind == 'application/x-www-form-urlencoded'
+        body = parse_form(self.body.decode()) if form else json.loads(self.body) if self.body else None
+        refusal = self.refusal(body)
+        if refusal:
+            raise Refused(*refusal)
+        if store.config['wrapped'] and isinstance(body, dict):
+            body = {k: v['Value'] for k, v in body.items() if isinstance(v, dict)}
+        if part == 'cancel':
+            if not (body or {}).get('reason'):
+                raise Refused(422, {'messages': ['a cancellation needs a reason']})
+            changed = dict(record, status='canceled', reason=body['reason'],
+                           mailed=bool(body.get('sendEmail', True)))
+        elif part:
+            changed = dict(record, **{part: body})
+        elif kind == 'application/json-patch+json':
+            changed = json_patch(record, body)
+        elif self.command == 'PATCH' or form:
+            changed = merge_patch(record, body)
+        else:
+            if not isinstance(body, dict) or str(body.get('id', rid)) != rid:
+                raise Refused(400, {'message': 'the whole record, please'})
+            changed = dict(body, id=record['id'])
+        for field in store.config['readonly']:
+            changed[field] = record.get(field)
+        changed = store.write(coll, rid, changed, 'api ' + (key or ''))
+        answer = (200, dict(changed), self.etag(coll, rid))
+        if form:
+            answer = (200, {'success': True, 'data': dict(changed)}, [])
+        elif store.config['patch_answer'] == 204:
+            answer = (204, None, self.etag(coll, rid))
+        elif store.config['patch_answer'] == 'other':
+            answer = (200, {'result': 'ok', 'code': 7}, [])
+        later = {f: changed[f].lower() for f in store.config['lowercase_later'] if isinstance(changed.get(f), str)}
+        if later and any(changed[f] != v for f, v in later.items()):
+            store.write(coll, rid, dict(changed, **later), 'later')
+        return answer
 
     def remove(self, coll, rid, cause):
         if self.store.config['tombstones']:

@@ -54,6 +54,7 @@ $standby->promote;
 JackSync::Node::wait_for($standby, "SELECT count(*) = 2 FROM jacksync.status WHERE status = 'connected' AND failure_count = 0", 'after promotion the worker starts');
 JackSync::Node::wait_for($standby, "SELECT count(*) = 0 FROM jacksync.link WHERE dirty OR intent_id IS NOT NULL", 'what was open is settled');
 is($pms->requests('PATCH', qr/RES-000002/), $sent, 'by looking: nothing is sent twice');
+is($standby->safe_psql('postgres', 'SELECT timeline FROM jacksync.installation'), 2, 'the new timeline is known');
 like("@{ $pms->record('reservations', 'RES-000001')->{specialRequests} }", qr/waits/, 'what waited has arrived');
 $standby->safe_psql('postgres', "UPDATE reservations SET special_requests = '{after}' WHERE external_id = 'RES-000003'");
 JackSync::Node::wait_for($standby, "SELECT sync_status = 'synced' FROM jacksync.record WHERE external_id = 'RES-000003'", 'and life goes on');

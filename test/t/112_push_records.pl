@@ -1,0 +1,230 @@
+# Records that begin or end here: create, delete, and what is not known of them.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use JSON::PP;
+use JackSync::PMS;
+use JackSync::Node;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $pms = JackSync::PMS->start(reservations => 12, guests => 12);
+my $node = JackSync::Node::hotel('records', $pms);
+my $json = JSON::PP->new->canonical;
+my $sql = sub { return $node->safe_psql('postgres', $_[0]); };
+my $sync = sub { my ($status, $out, $err) = $node->psql('postgres', "CALL jacksync.sync('$_[0]')"); diag($err) if $status; return $out; };
+my %find = (find => { path => '/v1/guests', query => { reference => '{record.reference}' }, record_path => '$.data[*]' }, reference_path => '$.reference');
+my $push = sub {
+	my (%push) = @_;
+	my $push = $json->encode({ read => { path => '/v1/guests/{record.id}' }, if_match => 'etag', idempotency_header => 'Idempotency-Key',
+		update => { path => '/v1/guests/{record.id}' }, delete => { path => '/v1/guests/{record.id}' },
+		create => { path => '/v1/guests', constants => { reference => '{record.reference}' }, %{ delete $push{create} // {} } }, %push });
+	$push =~ s/'/''/g;
+	$sql->("UPDATE jacksync.stream SET push = '$push' WHERE entity = 'guests'");
+};
+my $insert = sub { $sql->("INSERT INTO guests (name, email, tags, communication_channel) VALUES ('$_[0]', '$_[0]\@example.com', '{vip}', 'sms')"); };
+my $external = sub { return $sql->("SELECT external_id FROM guests WHERE name = '$_[0]'"); };
+# the records of the PMS that have a name
+my $there = sub {
+	my ($name) = @_;
+	my %ids;
+	$ids{ $_->[1] } = 1 for grep { $_->[0] eq 'guests' } @{ $pms->history };
+	return grep { my $r = $pms->record('guests', $_); ($r->{name} // '') eq $name } sort keys %ids;
+};
+$sync->($_) for qw(guests reservations);
+
+# a new row is created at the PMS
+$push->(%find);
+$insert->('new');
+my $run = $sync->('guests');
+my $id = $external->('new');
+like($id, qr/^GUE-N\d+$/, 'a new row gets the id of the PMS');
+my $record = $pms->record('guests', $id);
+is("$record->{name} $record->{email} @{ $record->{tags} }", 'new new@example.com vip', 'the PMS has its values, those that it owns too');
+ok(!exists $record->{communicationChannel}, 'what is ours alone stays here');
+my ($request) = grep { $_->{method} eq 'POST' } @{ $pms->log };
+($request) = grep { $_->{method} eq 'POST' && $_->{path} eq '/v1/guests' } @{ $pms->log };
+is($request->{headers}{'Idempotency-Key'}, $record->{reference}, 'with our reference, in header and body');
+is($sql->("SELECT sync_status FROM jacksync.record WHERE external_id = '$id'"), 'synced', 'it is a record like any other');
+is($sql->('SELECT count(*) FROM jacksync.change'), 0, 'the id in the row is nobody\'s edit');
+my $rows = $sql->('SELECT count(*) FROM guests');
+$sync->('guests');
+is($pms->requests('POST', qr{^/v1/guests$}) . $sql->('SELECT count(*) FROM guests'), "1$rows", 'it comes back as itself');
+$sql->("UPDATE guests SET tags = '{vip,press}' WHERE name = 'new'");
+$sync->('guests');
+is("@{ $pms->record('guests', $id)->{tags} }", 'vip press', 'and its changes go on as updates');
+
+# where the id may be
+$pms->config({ create_answer => 'location' });
+$insert->('by header');
+$sync->('guests');
+is($external->('by header'), ($there->('by header'))[0], 'the id is in Location');
+$pms->config({ create_answer => 'id' });
+$push->(%find, create => { id_path => '$.created.number' });
+$insert->('by path');
+$sync->('guests');
+is($external->('by path'), ($there->('by path'))[0], 'or at a path of its own');
+$pms->config({ create_answer => 'none' });
+$push->(%find);
+$insert->('by reference');
+$sync->('guests');
+is($external->('by reference'), ($there->('by reference'))[0], 'or is looked up by our reference');
+is($sql->("SELECT count(*) FROM jacksync.record WHERE sync_status <> 'synced'"), 0, 'all are synced');
+$pms->config({ create_answer => 'record' });
+
+# the PMS has values of its own for a new record
+$pms->config({ uppercase => ['name'] });
+$insert->('capital');
+$sync->('guests');
+is($sql->("SELECT name FROM guests WHERE email = 'capital\@example.com'"), 'CAPITAL', 'what the PMS makes of a field that it owns comes into the row');
+$pms->config({ uppercase => [] });
+
+# the answer is lost after the PMS acted
+$pms->faults({ kind => 'drop_after_apply', match => { method => 'POST', path => '/v1/guests' }, count => 1 });
+$insert->('lost');
+$sync->('guests');
+is($sql->("SELECT state FROM jacksync.intent ORDER BY intent_id DESC LIMIT 1"), 'unknown', 'a lost answer: whether it was created is not known');
+is($external->('lost'), '', 'the row has no id yet');
+$sync->('guests');
+is(scalar($there->('lost')) . $external->('lost'), '1' . ($there->('lost'))[0], 'it is looked up, and not created again');
+
+# the request is lost before the PMS acted
+$pms->faults({ kind => 'status', status => 503, match => { method => 'POST', path => '/v1/guests' }, count => 1 });
+$insert->('never came');
+$sync->('guests');
+$sql->("UPDATE guests SET tags = '{changed}' WHERE name = 'never came'");
+$sync->('guests');
+my @posts = grep { $_->{method} eq 'POST' && $_->{body} =~ /never came/ } @{ $pms->log };
+is(scalar(@posts), 2, 'what was not found is sent again');
+is($posts[0]{body} . $posts[0]{headers}{'Idempotency-Key'}, $posts[1]{body} . $posts[1]{headers}{'Idempotency-Key'}, 'as the very same request');
+like("@{ $pms->record('guests', $external->('never came'))->{tags} }", qr/changed/, 'what was changed meanwhile follows');
+
+# without a way to look it up, the key alone makes it safe
+$push->();
+$pms->faults({ kind => 'drop_after_apply', match => { method => 'POST', path => '/v1/guests' }, count => 1 });
+$insert->('by key');
+$sync->('guests') for 1 .. 2;
+is(scalar($there->('by key')) . $external->('by key'), '1' . ($there->('by key'))[0], 'sent again under its key, it acts once');
+# not after a restore or a failover
+$pms->faults({ kind => 'drop_after_apply', match => { method => 'POST', path => '/v1/guests' }, count => 1 });
+$insert->('restored');
+$sync->('guests');
+$sql->('UPDATE jacksync.installation SET timeline = timeline + 1');
+$sync->('guests');
+is(scalar(grep { $_->{method} eq 'POST' && $_->{body} =~ /restored/ } @{ $pms->log }), 1, 'after a change of the timeline nothing is sent without a look');
+like($sql->("SELECT error FROM jacksync.sync_error WHERE state = 'dead' AND direction = 'push' ORDER BY error_id DESC LIMIT 1"), qr/not known.*no push\.find/, 'a person must decide');
+$push->(%find);
+$sql->("SELECT jacksync.discard(error_id, 'test') FROM jacksync.sync_error WHERE state = 'dead'");
+$sql->("DELETE FROM guests WHERE name = 'restored'");
+
+# the PMS's record comes before the answer does
+for my $way ([ 'reference', %find ], [ 'waiting' ])
+{
+	my ($name, %more) = @$way;
+	$push->(%more);
+	$pms->faults({ kind => 'drop_after_apply', match => { method => 'POST', path => '/v1/guests' }, count => 1 });
+	$insert->("race $name");
+	$sync->('guests');
+	my ($new) = $there->("race $name");
+	my $body = $json->encode([ $pms->record('guests', $new) ]);
+	$sql->("SELECT records_processed FROM jacksync.apply('guests', '$body', 'sample_pms')");
+	is($sql->("SELECT count(*) FROM guests WHERE name = 'race $name'"), 1, "the record comes first: no second row ($name)");
+	is($external->("race $name"), $new, 'it is known by our reference') if $name eq 'reference';
+	$sync->('guests') for 1 .. 2;
+	is($sql->("SELECT count(*) || ' ' || min(external_id) FROM guests WHERE name = 'race $name'") . scalar($there->("race $name")), "1 ${new}1", "one row, one record ($name)");
+}
+$push->(%find);
+
+# a create that the PMS refuses
+$pms->config({ refuse => { tags => [ 422, { messages => ['no such tag'] } ] } });
+$insert->('refused');
+$sync->('guests');
+like($sql->("SELECT error FROM jacksync.sync_error WHERE state = 'dead' AND direction = 'push'"), qr/422.*no such tag/, 'a refused create is a dead letter');
+$sync->('guests');
+is(scalar(grep { $_->{method} eq 'POST' && $_->{body} =~ /refused/ } @{ $pms->log }), 1, 'that is not tried for ever');
+$pms->config({ refuse => {} });
+$sql->("UPDATE guests SET tags = '{group}' WHERE name = 'refused'");
+$sync->('guests');
+isnt($external->('refused'), '', 'a change of the row tries again');
+is($sql->("SELECT count(*) FROM jacksync.sync_error WHERE state = 'dead'"), 0, 'and the error is over');
+
+# the row is held when the answer comes
+$pms->faults({ kind => 'slow', seconds => 3, match => { method => 'POST', path => '/v1/guests' }, count => 1 });
+$insert->('held');
+my $session = $node->background_psql('postgres');
+$session->query_until(qr/started/, "\\echo started\nCALL jacksync.sync('guests');\n");
+my $busy = $node->background_psql('postgres');
+JackSync::Node::wait_for($node, "SELECT count(*) = 1 FROM jacksync.intent WHERE state = 'claimed'", 'a create is under way');
+$busy->query_safe("BEGIN; SELECT 1 FROM guests WHERE name = 'held' FOR UPDATE");
+JackSync::Node::wait_for($node, "SELECT count(*) = 0 FROM jacksync.intent WHERE state = 'claimed'", 'it is answered');
+is($external->('held'), '', 'a row that is held cannot get its id');
+$busy->query_safe("COMMIT");
+$busy->quit;
+$session->quit;
+$sync->('guests');
+is($external->('held'), ($there->('held'))[0], 'it gets it at the next push');
+
+# deletes: pushed, with a tombstone
+$sql->("UPDATE jacksync.entity SET on_local_delete = 'push' WHERE entity = 'guests'");
+my $late = $json->encode([ $pms->record('guests', 'GST-000001') ]);
+$late =~ s/'/''/g;
+$sql->("DELETE FROM guests WHERE external_id = 'GST-000001'");
+$sync->('guests');
+is($pms->record('guests', 'GST-000001')->{deleted}, JSON::PP::true, 'a delete is told to the PMS');
+is($sql->("SELECT deleted FROM jacksync.record WHERE external_id = 'GST-000001'"), 't', 'a tombstone stays');
+$sql->("SELECT jacksync.apply('guests', '$late', 'sample_pms')");
+is($sql->("SELECT count(*) FROM guests WHERE external_id = 'GST-000001'"), 0, 'a late page does not revive it');
+$pms->config({ tombstones => JSON::PP::false });
+$pms->control('POST', 'vanish/guests/GST-000002', {});
+$sql->("DELETE FROM guests WHERE external_id = 'GST-000002'");
+$sync->('guests');
+is($sql->("SELECT deleted FROM jacksync.record WHERE external_id = 'GST-000002'"), 't', '404: it is deleted already');
+$pms->faults({ kind => 'drop_after_apply', match => { method => 'DELETE', path => '/v1/guests' }, count => 1 });
+$sql->("DELETE FROM guests WHERE external_id = 'GST-000003'");
+$sync->('guests') for 1 .. 2;
+is($sql->("SELECT deleted FROM jacksync.record WHERE external_id = 'GST-000003'") . $pms->requests('DELETE', qr/GST-000003/), 't1', 'a lost answer of a delete is looked up');
+
+# the PMS changed it meanwhile: the edit wins
+$pms->edit('guests', 'GST-000004', { phone => 'edited there' });
+$sql->("DELETE FROM guests WHERE external_id = 'GST-000004'");
+$node->psql('postgres', "CALL jacksync.push('guests')");
+is($sql->("SELECT phone FROM guests WHERE external_id = 'GST-000004'"), 'edited there', 'a record that was edited there comes back');
+is($pms->record('guests', 'GST-000004')->{phone}, 'edited there', 'and is not deleted there');
+is($sql->("SELECT conflict_details ->> 'resolution' FROM jacksync.audit_log WHERE external_id = 'GST-000004' AND operation = 'conflict_resolution'"), 'pms', 'the conflict is in the audit');
+
+# deleted and inserted again: an update
+my $deletes = $pms->requests('DELETE', qr/./);
+$sql->("BEGIN; CREATE TEMP TABLE g AS SELECT * FROM guests WHERE external_id = 'GST-000005'; DELETE FROM guests WHERE external_id = 'GST-000005';
+	INSERT INTO guests (external_id, name, email, tags) SELECT external_id, name, email, '{again}' FROM g; COMMIT");
+$sync->('guests');
+is($pms->requests('DELETE', qr/./), $deletes, 'a delete with an insert of the same record is no delete');
+like("@{ $pms->record('guests', 'GST-000005')->{tags} }", qr/again/, 'but an update');
+
+# the other policies
+$sql->("UPDATE jacksync.entity SET on_local_delete = 'restore' WHERE entity = 'guests'");
+$sql->("DELETE FROM guests WHERE external_id = 'GST-000006'");
+$sync->('guests');
+is($sql->("SELECT count(*) FROM guests WHERE external_id = 'GST-000006'"), 1, 'restore: it is back at the next sync');
+$sql->("UPDATE jacksync.entity SET on_local_delete = 'ignore' WHERE entity = 'guests'");
+$sql->("DELETE FROM guests WHERE external_id = 'GST-000007'");
+$sync->('guests');
+is($sql->("SELECT count(*) FROM guests WHERE external_id = 'GST-000007'") . $pms->requests('DELETE', qr/GST-000007/), '00', 'ignore: it stays away, and the PMS is not told');
+is($sql->("SELECT sync_status FROM jacksync.record WHERE external_id = 'GST-000007'"), 'synced', 'nothing waits');
+
+# two programs that write a field in different ways, without end
+$sql->("UPDATE jacksync.authority SET strategy = 'latest_wins' WHERE entity = 'guests' AND field = 'phone'");
+$sql->("CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN UPDATE public.guests SET phone = upper(NEW.phone) WHERE id = NEW.id; RETURN NULL; END \$\$;
+	CREATE TRIGGER shout AFTER UPDATE OF phone ON guests FOR EACH ROW WHEN (NEW.phone <> upper(NEW.phone)) EXECUTE FUNCTION shout()");
+$pms->config({ lowercase_later => ['phone'] });
+$pms->edit('guests', 'GST-000008', { phone => 'call me' });
+$sync->('guests') for 1 .. 12;
+is($sql->("SELECT string_agg(field || ' ' || reason, ' ') FROM jacksync.open_conflict WHERE external_id = 'GST-000008'"), 'phone normalization loop', 'a field that goes to and fro is frozen');
+my $writes = $pms->requests('PATCH', qr/GST-000008/);
+cmp_ok($writes, '<=', 6, 'after a few rounds');
+$sync->('guests') for 1 .. 3;
+is($pms->requests('PATCH', qr/GST-000008/), $writes, 'for good');
+is($sql->("SELECT count(*) FROM jacksync.alert WHERE context ->> 'external_id' = 'GST-000008' OR message LIKE '%GST-000008%'"), 1, 'with one alert');
+
+$node->stop;
+done_testing();
