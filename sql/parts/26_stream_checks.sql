@@ -48,6 +48,11 @@ BEGIN
 					format('%s.headers has the name "%s"', place, left(pair.key, 100)), detail,
 					'The name of a header has letters, digits and hyphens.');
 			END IF;
+			IF lower(pair.key) IN ('host', 'content-length', 'transfer-encoding', 'connection', 'upgrade', 'te', 'trailer', 'expect') THEN
+				PERFORM jacksync.config_error('stream', col,
+					format('%s.headers has the header "%s"', place, pair.key), detail,
+					'That header belongs to the connection: the host is the one of base_url.');
+			END IF;
 			PERFORM jacksync.check_type('stream', col, format('%s.headers.%s', place, pair.key), pair.value,
 				'{string,number}', detail);
 			IF pair.value #>> '{}' ~ '[[:cntrl:]]' THEN
@@ -407,7 +412,10 @@ BEGIN
 			coalesce('Entities are: ' || known || '.',
 				'Bind it first with INSERT INTO jacksync.entity (entity, local_table) VALUES (...).'));
 	END IF;
-	IF TG_OP = 'INSERT' OR NEW.server <> OLD.server THEN
+	/* who says what is requested must be allowed to use the server */
+	IF TG_OP = 'INSERT' OR (NEW.server, NEW.request, NEW.full_request, NEW.detail, NEW.push, NEW.paginator)
+		IS DISTINCT FROM (OLD.server, OLD.request, OLD.full_request, OLD.detail, OLD.push, OLD.paginator)
+	THEN
 		PERFORM jacksync.check_server('stream', 'server', NEW.server, detail);
 	END IF;
 	PERFORM jacksync.check_one_of('stream', 'sync_mode', NEW.sync_mode, '{incremental,full_refresh,event_queue}', detail);

@@ -133,7 +133,9 @@ BEGIN
 			'it is no name of a secret', detail,
 			'The address of a webhook is a secret: put it into the user mapping as secret_<name> and write <name> here.');
 	END IF;
-	IF NEW.server IS NOT NULL AND (TG_OP = 'INSERT' OR NEW.server IS DISTINCT FROM OLD.server) THEN
+	IF NEW.server IS NOT NULL AND (TG_OP = 'INSERT' OR (NEW.server, NEW.type, NEW.sender, NEW.recipients, NEW.webhook_secret)
+		IS DISTINCT FROM (OLD.server, OLD.type, OLD.sender, OLD.recipients, OLD.webhook_secret))
+	THEN
 		PERFORM jacksync.check_server('alert_channel', 'server', NEW.server, detail);
 	END IF;
 	SELECT o.option_value INTO address
