@@ -32,6 +32,7 @@
 static char *current_token(JsServer *server);
 static void add_header(JsHttpRequest *request, const char *name,
 					   const char *value);
+static List *server_headers(JsServer *server);
 static void need(JsServer *server, const char *name, const char *value);
 static char *base64(const char *text);
 static void oauth_request(JsServer *server, JsHttpRequest *request);
@@ -47,30 +48,32 @@ js_auth_uses_token(JsServer *server)
 		server->auth == JS_AUTH_SESSION_TOKEN;
 }
 
+/* The headers that every request of a server has. */
+static List *
+server_headers(JsServer *server)
+{
+	const char *headers = js_server_option(server, "headers");
+	JsHttpRequest request = {0};
+	JsonbParseState *state = js_object_begin();
+
+	if (headers == NULL)
+		return NIL;
+	js_object_put(&state, "headers", js_jsonb_in(headers));
+	js_template_request(CurrentMemoryContext, js_object_end(state), server,
+						NULL, &request);
+	/* the last one is Accept, which is there already */
+	return list_truncate(request.headers, list_length(request.headers) - 1);
+}
+
 /* Add the credentials to a request. */
 JsAuthState
 js_auth_apply(JsServer *server, JsHttpRequest *request)
 {
 	const char *name;
-	const char *headers = js_server_option(server, "headers");
 	char	   *token;
 
-	if (headers != NULL)
-	{
-		JsHttpRequest more = {0};
-		JsonbParseState *state = js_object_begin();
-
-		js_object_put(&state, "headers", js_jsonb_in(headers));
-		js_template_request(CurrentMemoryContext, js_object_end(state),
-							server, NULL, &more);
-		/* the last one is Accept, which is there already */
-		request->headers = list_concat(list_copy(request->headers),
-									   list_truncate(more.headers,
-													 list_length(more.headers) - 1));
-	}
-	else
-		request->headers = list_copy(request->headers);
-
+	request->headers = list_concat(list_copy(request->headers),
+								   server_headers(server));
 	switch (server->auth)
 	{
 		case JS_AUTH_NONE:
@@ -168,6 +171,7 @@ js_auth_token_request(MemoryContext mcxt, JsServer *server,
 					  JsHttpRequest *request)
 {
 	js_server_request(server, request);
+	request->headers = server_headers(server);
 	if (server->auth == JS_AUTH_SESSION_TOKEN)
 	{
 		js_template_request(mcxt,
