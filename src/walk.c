@@ -59,6 +59,7 @@ static bool window_ended(JsWalk *walk, JsPage *page, JsHttpResponse *response,
 						 char **problem);
 static bool next_page(JsWalk *walk, JsPage *page, JsHttpResponse *response,
 					  char **problem);
+static bool is_full(JsWalk *walk, JsPage *page);
 static bool next_by_number(JsWalk *walk, JsPage *page, Flag more);
 static bool next_by_cursor(JsWalk *walk, JsPage *page, const char *cursor,
 						   char **problem);
@@ -428,7 +429,7 @@ next_page(JsWalk *walk, JsPage *page, JsHttpResponse *response,
 				return next_by_cursor(walk, page,
 									  body_value(walk, page, "cursor_path"),
 									  problem);
-			if (more != FLAG_YES && page->count < Max(walk->page_size, 1))
+			if (more != FLAG_YES && (page->count == 0 || !is_full(walk, page)))
 				return false;
 			return next_by_cursor(walk, page,
 								  last_record_value(page, path + 7), problem);
@@ -445,6 +446,18 @@ next_page(JsWalk *walk, JsPage *page, JsHttpResponse *response,
 }
 
 /*
+ * Does a page have as much as was asked for?  Where records have parents it
+ * may be either that the PMS counts.
+ */
+static bool
+is_full(JsWalk *walk, JsPage *page)
+{
+	int			records = list_length(page->records) + list_length(page->bad);
+
+	return Max(page->count, records) >= walk->page_size;
+}
+
+/*
  * Is there a page of the next number?  A short page is the last one, unless
  * the PMS says that there is more: perhaps it gives smaller pages than we ask
  * for.
@@ -458,7 +471,7 @@ next_by_number(JsWalk *walk, JsPage *page, Flag more)
 		return true;
 	if (page->count == 0)
 		return false;
-	return page->count >= walk->page_size ||
+	return is_full(walk, page) ||
 		(total != NULL && strtoll(total, NULL, 10) > walk->records);
 }
 

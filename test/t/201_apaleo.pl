@@ -2,7 +2,8 @@
 # dialect.  Traps of real documents that are met here: 1 (one instant on a
 # page border), 2 (no fractions in filters, seven digits in records), 5 (204 on
 # the first and the last page), 9 (count is wrong), 13 (cancelled ones are
-# asked for), 17 (the token ends), 18 (a page that is too big), 22 (refusals, 204), 23 (our own push comes
+# asked for), 17 (the token ends), 18 (a page that is too big), 21 (absence),
+# 22 (refusals, 204), 23 (our own push comes
 # back), 31 (the sign of a zone).
 use strict;
 use warnings FATAL => 'all';
@@ -52,6 +53,8 @@ $sync->('guests');
 is($sql->("SELECT count(*) FROM guests WHERE email = 'guest7\@example.com' AND phone = '+49 89 000007'"), 1, 'guests are there');
 $sync->('rooms');
 is($sql->("SELECT count(*), count(*) FILTER (WHERE status = 'occupied'), count(*) FILTER (WHERE housekeeping = 'dirty') FROM rooms"), '12|4|6', 'rooms are there');
+
+is(scalar(grep { $_->{path} eq '/connect/token' } @{ $pms->log }), 1, 'one token was enough');
 
 # nothing new: one page without content (5)
 $sql->("UPDATE jacksync.stream SET lookback_window = '0'");
@@ -146,6 +149,17 @@ is($run->{success}, 'f', 'a page that is too big is an error');
 like($run->{error}, qr/422.*pageSize' must be between 1 and 4/, 'in the words of the PMS');
 is($sql->("SELECT watermark FROM jacksync.stream_state JOIN jacksync.stream USING (stream_id) WHERE entity = 'reservations'"), $watermark, 'the watermark stays');
 $pms->config({ max_page_size => 200 });
+
+# a unit that is not there any more (21): rooms are all read, so that its absence says something
+$sql->("UPDATE jacksync.entity SET on_pms_delete = 'delete' WHERE entity = 'rooms'");
+$pms->delete('units', 'MUC-U011');
+$run = $sync->('rooms');
+is("$run->{success}/" . $sql->("SELECT count(*) FROM rooms"), 't/11', 'a unit that is gone is deleted here, by policy');
+# but a list that is not whole deletes nothing
+$pms->faults({ kind => 'status', status => 204, match => { path => '/units' }, count => 1 });
+$run = $sync->('rooms');
+is($sql->("SELECT count(*) FROM rooms"), 11, 'and a list without units deletes none');
+$pms->heal;
 
 # the token ends in the midst of a walk (17)
 $pms->expire;

@@ -25,13 +25,16 @@ my $sync = sub { return JackSync::Recipe::cycle($node, $_[0] // 'reservations');
 my $failing = sub { local $ENV{JACKSYNC_QUIET} = 1; return $sync->(@_); };
 
 $recipe->run($node, 'Connect', 'Tables', 'Rules', 'Reservations', 'Guests', 'Rooms');
-# the server is on this machine: there is nothing to be polite to
-$sql->("ALTER SERVER cloudbeds OPTIONS (SET rate_limit '1000/1s')");
 
-# pages that cut through one instant: nothing is lost (1), texts become numbers (11)
+# pages that cut through one instant: nothing is lost (1), texts become numbers (11); and the limit is kept (16)
+$pms->config({ rate => [ 5, 1, undef ] });
 $sql->("UPDATE jacksync.stream SET paginator = paginator || '{\"page_size\": 5}'");
 my $run = $sync->();
 is("$run->{success}/$run->{created}", 't/30', 'every reservation is there');
+is(scalar(grep { $_->{status} == 429 } @{ $pms->log }), 0, 'at a pace that the PMS allows');
+# the server is on this machine: there is nothing to be polite to any more
+$pms->config({ rate => undef });
+$sql->("ALTER SERVER cloudbeds OPTIONS (SET rate_limit '1000/1s')");
 is($sql->("SELECT adults, children, status FROM reservations WHERE external_id IN ('8176000000001', '8176000000009') ORDER BY external_id"),
 	"2|0|confirmed\n2|0|cancelled", 'with its values');
 $run = $sync->('guests');
@@ -40,6 +43,7 @@ is($sql->("SELECT email IS NULL, birth_date IS NULL, phone IS NULL, name FROM gu
 	encode('UTF-8', 't|t|t|' . join(' ', @{ $pms->record('guests', '163100004') }{qw(guestFirstName guestLastName)})), 'and what is blank is NULL');
 $run = $sync->('rooms');
 is("$run->{success}/$run->{created}", 't/12', 'rooms are there, from one level down');
+is($sql->("SELECT count(*) FROM rooms WHERE property_id = '310000'"), 12, 'with what is said above them');
 $run = $sync->('rooms');
 is("$run->{success}/$run->{unchanged}/$run->{updated}", 't/12/0', 'and none is changed');
 
@@ -71,6 +75,13 @@ $run = $failing->();
 like("$run->{success} $run->{error}", qr/^(t|f.*429)/, '429 is waited out, or said');
 $run = $sync->();
 is($run->{success}, 't', 'and is over');
+
+# a change that moves no time: found by the comparison
+$pms->quiet('reservations', '8176000000007', { balance => 1 });
+$run = $sync->();
+is($run->{updated}, 0, 'a change that moves no time is not told of');
+is($sql->("SELECT external_id, field, pms_value, reason FROM jacksync.reconcile('reservations', repair => true)"), '8176000000007|balance|1|missed_at_pms', 'but found');
+is($sql->("SELECT balance FROM reservations WHERE external_id = '8176000000007'"), '1.00', 'and mended');
 
 # a state is a field of a form; no mail goes out (27), the answer has another shape (15), the echo is no change (23)
 my $calls = sub { my ($method, $path) = @_; return grep { $_->{method} eq $method && $_->{path} =~ $path } @{ $pms->log }; };
