@@ -142,7 +142,7 @@ js_time_safe(JsStream *stream, TimestampTz time)
 		return time;
 	jump = local_time(stream->datetime_zone, time + width / 2) -
 		local_time(stream->datetime_zone, time - width / 2) - width;
-	return time - Abs(jump);
+	return time - (jump < 0 ? -jump : jump);
 }
 
 /* The clock of a zone at a time. */
@@ -190,7 +190,7 @@ js_time_format(JsStream *stream, TimestampTz time)
 		int			minutes = (int) ((local - time) / USECS_PER_MINUTE);
 
 		result = psprintf("%s%c%02d:%02d", result, minutes < 0 ? '-' : '+',
-						  Abs(minutes) / 60, Abs(minutes) % 60);
+						  abs(minutes) / 60, abs(minutes) % 60);
 	}
 	return result;
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The tests on PostgreSQL 17 and 18, in a chroot of Debian packages that is
-# made once (JACKSYNC_CHROOT, by default /var/tmp/jacksync-chroot).  Inside,
+# The tests on PostgreSQL 17 and 18, and pg_upgrade from one version to the
+# next, in a chroot of Debian packages that is made once (JACKSYNC_CHROOT, by default /var/tmp/jacksync-chroot).  Inside,
 # mounts, processes and network are its own; needs root.
 #   multi.sh [VERSION ...]
 set -euo pipefail
@@ -21,7 +21,7 @@ make_root() {
 	rm -rf "$root"
 	# the script of sid serves every suite that debootstrap does not know yet
 	debootstrap --variant=minbase forky "$root" "$mirror" /usr/share/debootstrap/scripts/sid >/dev/null
-	printf 'deb %s forky main\ndeb %s trixie main\n' "$mirror" "$mirror" >"$root/etc/apt/sources.list"
+	printf 'deb %s %s main\n' "$mirror" forky "$mirror" trixie "$mirror" bookworm >"$root/etc/apt/sources.list"
 	rm -f "$root"/etc/apt/sources.list.d/*
 	cat >"$root/etc/apt/apt.conf.d/90jacksync" <<-'EOT'
 		APT::Install-Recommends "0";
@@ -38,23 +38,24 @@ make_root() {
 	trap 'umount "$root/proc"' RETURN
 	chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 sh -ec '
 		apt-get update -q
-		apt-get install -y -q postgresql-17 postgresql-18 libpq-dev libcurl4-openssl-dev \
+		apt-get install -y -q postgresql-15 postgresql-17 postgresql-18 libpq-dev libcurl4-openssl-dev \
 			libipc-run-perl make gcc libc6-dev pkg-config python3-minimal python3
 		# the headers alone: their package wants clang and llvm
 		cd /tmp
-		apt-get download -q postgresql-server-dev-17 postgresql-server-dev-18
+		apt-get download -q postgresql-server-dev-15 postgresql-server-dev-17 postgresql-server-dev-18
 		for package in postgresql-server-dev-*.deb; do dpkg -x $package /; done
 		rm -f *.deb
 		apt-get clean' >/dev/null
-	touch "$root/made-by-jacksync"
+	touch "$root/made-by-jacksync-2"
 }
 
-if [ ! -f "$root/made-by-jacksync" ]; then
-	echo "making a chroot with PostgreSQL 17 and 18 in $root"
+if [ ! -f "$root/made-by-jacksync-2" ]; then
+	echo "making a chroot with PostgreSQL 15, 17 and 18 in $root"
 	make_root >"$root.log" 2>&1 || { tail -20 "$root.log"; exit 1; }
 fi
 
-for version in $versions; do
+# inside VERSION COMMAND
+inside() {
 	unshare --mount --pid --net --fork --kill-child --propagation private bash -ec '
 		root=$1
 		mount -t proc proc "$root/proc"
@@ -65,5 +66,13 @@ for version in $versions; do
 		ip link set lo up
 		exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
 			PG_CONFIG=/usr/lib/postgresql/$2/bin/pg_config CASES=100000 \
-			sh -c "cd /src && test/bin/strict.sh && test/bin/check.sh"' _ "$root" "$version"
+			sh -c "cd /src && $3"' _ "$root" "$1" "$2"
+}
+
+for version in $versions; do
+	inside "$version" "test/bin/strict.sh && test/bin/check.sh"
 done
+if [ $# = 0 ]; then
+	inside 17 "test/bin/upgrade.sh 15 17"
+	inside 18 "test/bin/upgrade.sh 17 18"
+fi
