@@ -2,9 +2,9 @@
 # dialect.  Traps of real documents that are met here: 1 (one instant on a page
 # border, newest first, and a record that changes while it is paged), 3 (equal
 # bounds mean equality), 4 (windows of three months at most), 8 (the same
-# cursor for ever), 15 (an update answers with another shape), 16 (429 with and
-# without Retry-After), 20 (a guest is merged into another), 22 (a business
-# rule is not tried again), 23 (our own push comes back), 24 (a field that
+# cursor for ever), 15 (an update answers with another shape), 16 (429 with
+# Retry-After, 408), 20 (a guest is merged into another), 22 (a business
+# rule is not tried again, a lost answer is looked up), 23 (our own push comes back), 24 (a field that
 # cannot be cleared), 27 (no mail to the guest), 28 (an unknown state).
 use strict;
 use warnings FATAL => 'all';
@@ -134,6 +134,34 @@ is_deeply($last->(qr{resources/update}), { %who, ResourceUpdates => [ { Resource
 $pms->edit('resources', $room, { State => 'Haunted' });
 $run = $sync->('rooms');
 is("$run->{success}/" . $sql->("SELECT housekeeping FROM rooms WHERE external_id = '$room'"), 't/Haunted', 'an unknown state comes as it is');
+
+# a record that moves to the first page when that was read (1)
+my ($oldest) = map { $_->{Id} } sort { $a->{UpdatedUtc} cmp $b->{UpdatedUtc} } map { $pms->record('reservations', $_) } @{ $pms->ids('reservations') };
+$sql->("UPDATE jacksync.stream SET lookback_window = '30 days' WHERE entity = 'reservations'");
+$pms->config({ meanwhile => [ $oldest, { ChannelNumber => 'MOVED' } ] });
+$run = $sync->();
+isnt($sql->("SELECT channel_number FROM reservations WHERE external_id = '$oldest'"), 'MOVED', 'a record that moves while the list is read is missed');
+$sql->("UPDATE jacksync.stream SET lookback_window = '0' WHERE entity = 'reservations'");
+$run = $sync->();
+is($sql->("SELECT channel_number FROM reservations WHERE external_id = '$oldest'"), 'MOVED', 'and found by the next poll, even without an overlap');
+$sql->("UPDATE jacksync.stream SET lookback_window = DEFAULT WHERE entity = 'reservations'");
+
+# a page that is too heavy (16)
+$pms->forget_log;
+$pms->faults({ kind => 'status', status => 408, body => { Message => 'too heavy' }, match => { path => 'reservations/getAll' }, count => 1 });
+$run = $sync->();
+cmp_ok($json->decode(($calls->(qr/reservations/))[1]{body})->{Limitation}{Count}, '<', 5, 'a page that is too heavy is made smaller');
+is($run->{success}, 't', 'and the run goes on');
+
+# the answer to a write is lost (22)
+my ($fifth) = split /\n/, $sql->("SELECT external_id FROM reservations WHERE status = 'confirmed' AND external_id NOT IN ('$first', '$second', '$third', '$fourth', '$oldest') ORDER BY number LIMIT 1");
+$sql->("UPDATE reservations SET ends_at = '2027-06-01 10:00+00' WHERE external_id = '$fifth'");
+$pms->faults({ kind => 'drop_after_apply', match => { path => 'reservations/update' }, count => 1 });
+$failing->();
+$run = $sync->();
+is("$run->{success}/" . $pms->record('reservations', $fifth)->{ScheduledEndUtc}, 't/2027-06-01T10:00:00Z', 'a write whose answer was lost');
+is(scalar $calls->(qr{reservations/update}), 1, 'is looked up, and not sent again');
+is($sql->("SELECT sync_status FROM jacksync.record WHERE external_id = '$fifth'"), 'synced', 'the record is synced');
 
 # the same cursor for ever (8)
 my $page = { Reservations => [ map { { Id => "loop-$_", UpdatedUtc => '2026-11-01T00:00:00Z' } } 1 .. 5 ], Cursor => 'again' };

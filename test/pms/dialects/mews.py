@@ -45,7 +45,8 @@ def refuse(message, status=400):
 
 class Mews(Dialect):
     DEFAULTS = {'client_token': 'CLIENT-TOKEN', 'access_token': 'ACCESS-TOKEN', 'max_count': 1000,
-                'rate': [200, 30, 5]}
+                'rate': [200, 30, 5],
+                'meanwhile': None}      # [id, changes]: of a reservation, once, when a first page was given
 
     @classmethod
     def fill(cls, store):
@@ -180,7 +181,14 @@ class Mews(Dialect):
             refuse('Invalid States')
         rows, cursor = self.page(body, 'reservations', lambda r: (ids is None or r['Id'] in ids)
                                  and (states is None or r['State'] in states))
-        return {'Reservations': rows, 'Cursor': cursor}
+        answer = {'Reservations': [dict(r) for r in rows], 'Cursor': cursor}
+        if self.store.config['meanwhile'] and ids is None and 'Cursor' not in body['Limitation'] and rows:
+            rid, changes = self.store.config['meanwhile']
+            self.store.config['meanwhile'] = None
+            record = self.store.records['reservations'][rid]
+            record.update(changes)
+            self.stamp(self.store, 'reservations', record)
+        return answer
 
     def get_customers(self, body):
         self.only(body, ('UpdatedUtc', 'CreatedUtc', 'DeletedUtc', 'CustomerIds', 'Emails', 'FirstNames', 'LastNames',
