@@ -78,6 +78,8 @@
 	((indexes) == TU_None ? NIL : \
 	 ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL, \
 						   (indexes) == TU_Summarizing))
+#define js_insert_all_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, false)
 #define js_epq_init(epq, estate) \
 	EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL)
 #else
@@ -87,6 +89,8 @@
 #define js_insert_index_tuples(info, slot, estate, indexes) \
 	((indexes) ? \
 	 ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL) : NIL)
+#define js_insert_all_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
 #define js_epq_init(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1)
 #endif
 #if PG_VERSION_NUM >= 180000

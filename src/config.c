@@ -58,6 +58,8 @@ static JsEntity *load(JsStatement *statement, JsArgs *args);
 static void read_worker(void);
 static void load_rules(JsEntity *entity);
 static void load_columns(JsEntity *entity);
+static void sort_fields(JsEntity *entity);
+static int	compare_key(const char *key, int len, const char *name);
 static void load_keys(JsEntity *entity, Relation rel);
 static void load_guards(JsEntity *entity, Relation rel);
 static void read_rule(JsField *field, uint64 row);
@@ -420,6 +422,7 @@ load_columns(JsEntity *entity)
 		note_problem(entity, "its table with OID %u does not exist",
 					 entity->relid);
 		entity->nfields = 0;
+		sort_fields(entity);
 		return;
 	}
 	entity->owner = rel->rd_rel->relowner;
@@ -471,8 +474,81 @@ load_columns(JsEntity *entity)
 		entity->fields[kept++] = *field;
 	}
 	entity->nfields = kept;
+	sort_fields(entity);
 	load_guards(entity, rel);
 	table_close(rel, AccessShareLock);
+}
+
+/* Order the fields as jsonb orders its keys: by length, then by bytes. */
+static void
+sort_fields(JsEntity *entity)
+{
+	int			n = entity->nfields;
+
+	entity->key_order = palloc(sizeof(int) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		const char *name = entity->fields[i].name;
+		int			at = i;
+
+		while (at > 0)
+		{
+			const char *other = entity->fields[entity->key_order[at - 1]].name;
+
+			if (compare_key(name, strlen(name), other) > 0)
+				break;
+			entity->key_order[at] = entity->key_order[at - 1];
+			at--;
+		}
+		entity->key_order[at] = i;
+		if (entity->fields[i].column.user_code)
+			entity->user_code = true;
+	}
+}
+
+/* Compare a key with a name as jsonb does. */
+static int
+compare_key(const char *key, int len, const char *name)
+{
+	int			namelen = strlen(name);
+
+	return len != namelen ? (len > namelen ? 1 : -1) : memcmp(key, name, len);
+}
+
+/* The members of an object (NULL: none) that are fields of an entity. */
+void
+js_entity_split(JsEntity *entity, Jsonb *object, JsonbValue *items,
+				bool *known)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			at = 0;
+
+	memset(known, false, sizeof(bool) * entity->nfields);
+	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
+		return;
+	iterator = JsonbIteratorInit(&object->root);
+	while (at < entity->nfields &&
+		   (token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		int			field = entity->key_order[at];
+		int			difference;
+
+		if (token != WJB_KEY)
+			continue;
+		while ((difference = compare_key(value.val.string.val,
+										 value.val.string.len,
+										 entity->fields[field].name)) > 0 &&
+			   ++at < entity->nfields)
+			field = entity->key_order[at];
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		if (difference != 0 || at >= entity->nfields)
+			continue;
+		items[field] = value;
+		known[field] = true;
+		at++;
+	}
 }
 
 /* Find the columns of the primary key. */

@@ -63,6 +63,8 @@ typedef struct JsEntity
 	JsColumn   *urgency;		/* NULL: none; orders open conflicts */
 	int			nfields;
 	JsField    *fields;
+	int		   *key_order;		/* fields in the order of keys in jsonb */
+	bool		user_code;		/* types of users are among their columns */
 	Bitmapset  *synced;			/* attribute numbers of fields */
 	Bitmapset  *waiting;		/* of those whose change is pushed or undone */
 	List	   *guards;			/* JsGuard */
@@ -80,6 +82,8 @@ extern JsEntity *js_entity_by_id(int32 entity_id);
 extern JsField *js_entity_field(JsEntity *entity, const char *field);
 extern AttrNumber js_entity_column_for(JsEntity *entity, const char *key);
 extern void js_entity_learn_field(JsEntity *entity, const char *field);
+extern void js_entity_split(JsEntity *entity, Jsonb *object,
+							JsonbValue *items, bool *known);
 extern void js_config_read_worker(void);
 extern void js_entity_check(JsEntity *entity);
 

@@ -14,6 +14,8 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -23,26 +25,55 @@
 #include "plan.h"
 #include "secure.h"
 
-/* The values of one field on their way through a decision. */
+/*
+ * The values of one field on their way through a decision.  Most fields are
+ * the same on both sides, and are never cast; base_of() and the like cast
+ * those that must be.
+ */
 typedef struct FieldState
 {
-	Jsonb	   *base_json;		/* NULL: unknown */
-	Jsonb	   *pms_json;		/* NULL: the record does not have it */
-	JsValue		base;			/* cast of base_json */
+	JsonbValue	base_item;		/* of the snapshot */
+	JsonbValue	local_base_item;
+	JsonbValue	pms_item;
+	bool		base_known;
+	bool		local_base_known;	/* else what the row held is the base */
+	bool		pms_known;		/* the record has the field */
+	bool		pms_same;		/* as JSON, the PMS says what it said */
+	bool		base_cast;
+	bool		local_base_cast;
+	bool		pms_cast;
+	JsValue		base;
 	JsValue		local_base;		/* what the row held at the last sync */
-	JsValue		pms;			/* cast of pms_json, else base */
+	JsValue		pms;
 	JsValue		local;			/* the row's value before */
 	JsValue		result;			/* what the row is to hold */
 	bool		write;
 	bool		broken;			/* held because of apply->constraint */
+	bool		decided;		/* a person chose the value */
 	bool		time_known;
 	TimestampTz time;			/* of the local change */
 } FieldState;
 
 static FieldState *gather(JsEntity *entity, JsRecord *record, JsLink *link,
 						  JsRow *row, JsFieldFacts *facts);
-static void gather_field(JsField *field, JsRecord *record, JsLink *link,
-						 FieldState *state, JsFieldFacts *facts);
+static void gather_items(JsEntity *entity, JsRecord *record, JsLink *link,
+						 FieldState *states);
+static bool take_item(Jsonb *json, JsonbValue *item);
+static void gather_field(JsField *field, JsLink *link, FieldState *state,
+						 JsFieldFacts *facts);
+static bool local_unchanged(JsColumn *column, FieldState *state);
+static JsValue base_of(JsColumn *column, FieldState *state);
+static JsValue local_base_of(JsColumn *column, FieldState *state);
+static JsValue pms_of(JsColumn *column, FieldState *state);
+static Jsonb *base_json(FieldState *state);
+static Jsonb *pms_json(FieldState *state);
+static void begin_casts(JsSecurity *security, JsEntity *entity);
+static void end_casts(JsSecurity *security, JsEntity *entity);
+static bool is_untouched(JsColumn *column, FieldState *state,
+						 JsDecision *decision, JsValue now);
+static void put_json(JsonbParseState **object, const char *name, Jsonb *json);
+static void put_item(JsonbParseState **object, const char *name,
+					 JsonbValue *item);
 static void mark_held(JsEntity *entity, JsLink *link, JsFieldFacts *facts);
 static void hold_suspects(JsApply *apply, FieldState *states,
 						  JsFieldFacts *facts);
@@ -65,7 +96,6 @@ static void update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 static void preview_fields(JsApply *apply, JsLink *link, FieldState *states,
 						   JsDecision *decisions);
 static Jsonb *json_of(JsApply *apply, JsColumn *column, JsValue value);
-static Jsonb *copy_json(Jsonb *json);
 static Jsonb *end_or_null(JsonbParseState *state);
 static const char *outcome_of(JsDecision *decision);
 
@@ -90,7 +120,7 @@ js_facts_apply(JsApply *apply, JsRecord *record, JsApplied *applied)
 
 	if (link->conflict)
 		mark_held(entity, link, facts);
-	js_owner_begin(&security, entity->owner);
+	begin_casts(&security, entity);
 	states = gather(entity, record, link, &applied->row, facts);
 
 	record_facts.on_local_edit = entity->on_local_edit;
@@ -108,8 +138,8 @@ js_facts_apply(JsApply *apply, JsRecord *record, JsApplied *applied)
 		hold_suspects(apply, states, facts);
 	js_plan_record(&record_facts, facts, entity->nfields, decisions);
 	carry_out(apply, states, facts, decisions, &record_facts);
+	end_casts(&security, entity);
 	write_row(apply, applied, states, &after);
-	js_owner_end(&security);
 
 	if (record != NULL)
 	{
@@ -141,6 +171,7 @@ gather(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
 {
 	FieldState *states = palloc0(sizeof(FieldState) * Max(entity->nfields, 1));
 
+	gather_items(entity, record, link, states);
 	for (int i = 0; i < entity->nfields; i++)
 	{
 		JsField    *field = &entity->fields[i];
@@ -150,76 +181,202 @@ gather(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
 		facts[i].unless_blank = field->unless_blank;
 		facts[i].group = field->group;
 		states[i].local = row->values[i];
-		states[i].pms_json = record ? record->fields[i] : NULL;
-		gather_field(field, record, link, &states[i], &facts[i]);
+		gather_field(field, link, &states[i], &facts[i]);
 	}
 	return states;
 }
 
+/* Find what link and record say about every field. */
+static void
+gather_items(JsEntity *entity, JsRecord *record, JsLink *link,
+			 FieldState *states)
+{
+	int			n = entity->nfields;
+	JsonbValue *items = palloc(sizeof(JsonbValue) * Max(n, 1));
+	bool	   *known = palloc(sizeof(bool) * Max(n, 1));
+
+	js_entity_split(entity, link->snapshot, items, known);
+	for (int i = 0; i < n; i++)
+	{
+		states[i].base_item = items[i];
+		states[i].base_known = known[i];
+	}
+	if (link->local_base != NULL)
+	{
+		js_entity_split(entity, link->local_base, items, known);
+		for (int i = 0; i < n; i++)
+		{
+			states[i].local_base_item = items[i];
+			states[i].local_base_known = known[i];
+		}
+	}
+	if (link->local_times != NULL)
+	{
+		js_entity_split(entity, link->local_times, items, known);
+		for (int i = 0; i < n; i++)
+		{
+			states[i].time_known = known[i];
+			if (known[i])
+				states[i].time =
+					DatumGetInt64(DirectFunctionCall1(numeric_int8,
+													  NumericGetDatum(items[i].val.numeric)));
+		}
+	}
+	if (link->decided != NULL)
+	{
+		js_entity_split(entity, link->decided, items, known);
+		for (int i = 0; i < n; i++)
+			states[i].decided = known[i];
+	}
+	if (record != NULL)
+		for (int i = 0; i < n; i++)
+			states[i].pms_known = record->items ?
+				(states[i].pms_item = record->items[i], record->known[i]) :
+				take_item(record->fields[i], &states[i].pms_item);
+}
+
+/* A JSON value as an item; false if there is none. */
+static bool
+take_item(Jsonb *json, JsonbValue *item)
+{
+	if (json == NULL)
+		return false;
+	if (JB_ROOT_IS_SCALAR(json))
+		(void) JsonbExtractScalar(&json->root, item);
+	else
+	{
+		item->type = jbvBinary;
+		item->val.binary.data = &json->root;
+		item->val.binary.len = VARSIZE_ANY_EXHDR(json);
+	}
+	return true;
+}
+
 /* Establish the facts of one field. */
 static void
-gather_field(JsField *field, JsRecord *record, JsLink *link,
-			 FieldState *state, JsFieldFacts *facts)
+gather_field(JsField *field, JsLink *link, FieldState *state,
+			 JsFieldFacts *facts)
 {
 	JsColumn   *column = &field->column;
-	Jsonb	   *local_base = js_jsonb_member(link->local_base, field->name);
-	Jsonb	   *time = js_jsonb_member(link->local_times, field->name);
 
-	state->base_json = js_jsonb_member(link->snapshot, field->name);
-	facts->base_known = state->base_json != NULL;
-	facts->pms_present = state->pms_json != NULL;
-	if (time != NULL)
-	{
-		JsonbValue	scalar;
+	facts->base_known = state->base_known;
+	facts->pms_present = state->pms_known;
+	facts->local_time_known = state->time_known;
+	facts->local_time = state->time;
 
-		JsonbExtractScalar(&time->root, &scalar);
-		facts->local_time_known = true;
-		facts->local_time =
-			DatumGetInt64(DirectFunctionCall1(numeric_int8,
-											  NumericGetDatum(scalar.val.numeric)));
-		state->time_known = true;
-		state->time = facts->local_time;
-	}
-
-	if (facts->base_known)
-	{
-		state->base = js_value_from_json(column, state->base_json);
-		state->local_base = local_base ?
-			js_value_from_json(column, local_base) : state->base;
-		facts->local_changed = !js_value_equal(column, state->local,
-											   state->local_base);
-	}
+	if (state->base_known)
+		facts->local_changed = !local_unchanged(column, state);
 	else
 	{
 		state->base.isnull = true;
+		state->base_cast = state->local_base_cast = true;
 		facts->local_changed = facts->local_time_known ||
 			!js_value_blank(column, state->local);
 	}
 
-	state->pms = state->base;
-	if (facts->pms_present)
+	state->pms_same = state->pms_known && state->base_known &&
+		js_item_same(&state->pms_item, &state->base_item);
+	if (state->pms_known && !state->pms_same)
 	{
-		if (facts->base_known &&
-			js_jsonb_same(state->pms_json, state->base_json))
-			state->pms_json = state->base_json;
-		else
-		{
-			state->pms = js_value_from_json(column, state->pms_json);
-			facts->pms_changed = !facts->base_known ||
-				!js_value_equal(column, state->pms, state->base);
-		}
+		facts->pms_changed = !state->base_known ||
+			!js_value_equal(column, pms_of(column, state),
+							base_of(column, state));
 		/* never seen, and nothing here that could be lost */
 		if (!facts->base_known && link->record_id != 0 &&
 			!facts->local_changed && !facts->held)
 			facts->base_known = true;
 	}
-	facts->equal = (facts->base_known || facts->pms_present) &&
-		js_value_equal(column, state->local, state->pms);
+
 	/* what the PMS said became our value by cast and triggers: no change */
 	if (!facts->local_changed && !facts->pms_changed && facts->base_known)
 		facts->equal = true;
-	facts->pms_blank = js_value_blank(column, state->pms);
-	facts->local_blank = js_value_blank(column, state->local);
+	else
+		facts->equal = (facts->base_known || facts->pms_present) &&
+			js_value_equal(column, state->local, pms_of(column, state));
+	if (field->unless_blank || field->group >= 0)
+	{
+		facts->pms_blank = js_value_blank(column, pms_of(column, state));
+		facts->local_blank = js_value_blank(column, state->local);
+	}
+}
+
+/* Does the row still hold what it held at the last sync? */
+static bool
+local_unchanged(JsColumn *column, FieldState *state)
+{
+	if (!state->local_base_known &&
+		js_value_is_item(column, state->local, &state->base_item))
+	{
+		/* it is the cast of the base, too */
+		state->base = state->local_base = state->local;
+		state->base_cast = state->local_base_cast = true;
+		return true;
+	}
+	return js_value_equal(column, state->local, local_base_of(column, state));
+}
+
+/* The base, cast to the type of the column. */
+static JsValue
+base_of(JsColumn *column, FieldState *state)
+{
+	if (!state->base_cast)
+		state->base = js_value_from_item(column, &state->base_item);
+	state->base_cast = true;
+	return state->base;
+}
+
+/* What the row held at the last sync. */
+static JsValue
+local_base_of(JsColumn *column, FieldState *state)
+{
+	if (!state->local_base_cast)
+		state->local_base = state->local_base_known ?
+			js_value_from_item(column, &state->local_base_item) :
+			base_of(column, state);
+	state->local_base_cast = true;
+	return state->local_base;
+}
+
+/* What the PMS says; the base, if it says nothing new. */
+static JsValue
+pms_of(JsColumn *column, FieldState *state)
+{
+	if (!state->pms_cast)
+		state->pms = state->pms_known && !state->pms_same ?
+			js_value_from_item(column, &state->pms_item) :
+			base_of(column, state);
+	state->pms_cast = true;
+	return state->pms;
+}
+
+/* The base as JSON; NULL: unknown. */
+static Jsonb *
+base_json(FieldState *state)
+{
+	return state->base_known ? js_jsonb_from_value(&state->base_item) : NULL;
+}
+
+/* What the record says as JSON; NULL: nothing. */
+static Jsonb *
+pms_json(FieldState *state)
+{
+	return state->pms_known ? js_jsonb_from_value(&state->pms_item) : NULL;
+}
+
+/* Casts of users' types run as the owner of the table; ours need not. */
+static void
+begin_casts(JsSecurity *security, JsEntity *entity)
+{
+	if (entity->user_code)
+		js_owner_begin(security, entity->owner);
+}
+
+/* The end of it. */
+static void
+end_casts(JsSecurity *security, JsEntity *entity)
+{
+	if (entity->user_code)
+		js_owner_end(security);
 }
 
 /* Mark the fields that are held for a person. */
@@ -284,22 +441,25 @@ carry_out(JsApply *apply, FieldState *states, JsFieldFacts *facts,
 		if (decisions[i].action == JS_TAKE_PMS)
 		{
 			/* back to what the row held then, if the PMS has not moved */
-			state->result = facts[i].pms_changed ? state->pms :
-				state->local_base;
+			state->result = facts[i].pms_changed ? pms_of(column, state) :
+				local_base_of(column, state);
 		}
 		else if (decisions[i].action == JS_TAKE_MERGED)
 		{
 			if (record_facts->pms_time_known && facts[i].local_time_known)
 				newer = record_facts->pms_time > facts[i].local_time ?
 					JS_NEWER_PMS : JS_NEWER_LOCAL;
-			state->result = js_value_merge(column, state->base, state->local,
-										   state->pms,
-										   state->base_json != NULL, newer);
+			state->result = js_value_merge(column, base_of(column, state),
+										   state->local,
+										   pms_of(column, state),
+										   state->base_known, newer);
 			/* an element that was removed here came back */
 			if (!decisions[i].audit &&
 				!js_value_equal(column, state->result, state->local))
 				decisions[i].audit = true;
 		}
+		else
+			continue;
 		state->write = !js_value_equal(column, state->result, state->local);
 	}
 }
@@ -312,7 +472,9 @@ write_row(JsApply *apply, JsApplied *applied, FieldState *states, JsRow *after)
 	bool	   *write = palloc0(sizeof(bool) * Max(entity->nfields, 1));
 	JsValue    *values = palloc0(sizeof(JsValue) * Max(entity->nfields, 1));
 	const char *id = NULL;
+	JsSecurity	security;
 	bool		any = false;
+	bool		written;
 
 	*after = applied->row;
 	for (int i = 0; i < entity->nfields; i++)
@@ -324,8 +486,12 @@ write_row(JsApply *apply, JsApplied *applied, FieldState *states, JsRow *after)
 	/* the row of a record that was created at the PMS may not have its id yet */
 	if (applied->row.external.isnull && applied->link->state == JS_LINKED)
 		id = applied->link->external_id;
-	if ((any || id != NULL) &&
-		!js_row_update(entity, after, write, values, id))
+	if (!any && id == NULL)
+		return;
+	js_owner_begin(&security, entity->owner);
+	written = js_row_update(entity, after, write, values, id);
+	js_owner_end(&security);
+	if (!written)
 		ereport(ERROR,
 				(errcode(ERRCODE_JS_BAD_RECORD),
 				 errmsg("a trigger of the table of \"%s\" suppressed the update of row %s",
@@ -342,67 +508,75 @@ update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 	JsEntity   *entity = apply->entity;
 	JsLink	   *link = applied->link;
 	JsonbParseState *snapshot = js_object_begin();
-	JsonbParseState *local_base = js_object_begin();
-	JsonbParseState *times = js_object_begin();
-	JsonbParseState *pending = js_object_begin();
-	JsonbParseState *decided_fields = js_object_begin();
+	JsonbParseState *local_base = NULL;
+	JsonbParseState *times = NULL;
+	JsonbParseState *pending = NULL;
+	JsonbParseState *decided_fields = NULL;
 	JsSecurity	security;
 	bool		held = false;
 
-	js_owner_begin(&security, entity->owner);
-	for (int i = 0; i < entity->nfields; i++)
+	begin_casts(&security, entity);
+	for (int k = 0; k < entity->nfields; k++)
 	{
+		int			i = entity->key_order[k];
 		JsField    *field = &entity->fields[i];
 		JsColumn   *column = &field->column;
 		FieldState *state = &states[i];
-		Jsonb	   *base_json = state->base_json;
-		JsValue		base = state->base;
+		JsonbValue *base_item = state->base_known ? &state->base_item : NULL;
 		JsValue		now = after->values[i];
-		JsValue		synced = state->local_base;
-		Jsonb	   *time = js_jsonb_member(link->local_times, field->name);
-		bool		decided = js_jsonb_member(link->decided, field->name) != NULL;
+		JsValue		base;
+		JsValue		synced;
+		bool		decided = state->decided;
 		bool		changed;
 
+		if (is_untouched(column, state, &decisions[i], now))
+		{
+			put_item(&snapshot, field->name, base_item);
+			continue;
+		}
+		base = base_of(column, state);
+		synced = local_base_of(column, state);
+
 		/* the PMS has moved on, or both agree: what was chosen is over */
-		if (decided && ((decisions[i].move_base && state->pms_json != NULL &&
-						 state->pms_json != state->base_json) ||
+		if (decided && ((decisions[i].move_base && state->pms_known &&
+						 !state->pms_same) ||
 						decisions[i].release))
 			decided = false;
-		if (decisions[i].move_base && state->pms_json != NULL)
+		if (decisions[i].move_base && state->pms_known)
 		{
-			base_json = state->pms_json;
-			base = state->pms;
+			base_item = &state->pms_item;
+			base = pms_of(column, state);
 			synced = base;
 		}
 		/* the row's value came from the PMS, through cast and triggers */
-		if (decisions[i].action == JS_TAKE_PMS && base_json != NULL)
+		if (decisions[i].action == JS_TAKE_PMS && base_item != NULL)
 			synced = now;
 		held = held || decisions[i].action == JS_HOLD;
 
-		if (base_json != NULL)
+		if (base_item != NULL)
 		{
-			js_object_put(&snapshot, field->name, base_json);
+			put_item(&snapshot, field->name, base_item);
 			if (!js_value_equal(column, synced, base))
-				js_object_put(&local_base, field->name,
-							  js_value_to_json(column, synced));
+				put_json(&local_base, field->name,
+						 js_value_to_json(column, synced));
 			changed = !js_value_equal(column, now, synced);
 		}
 		else
-			changed = time != NULL ||
+			changed = state->time_known ||
 				(link->state == JS_NEW_HERE && !now.isnull);
 
 		if (decided && js_value_equal(column, now, base))
 			decided = false;
 		if (decided)
-			js_object_put(&decided_fields, field->name, js_jsonb_null());
+			put_json(&decided_fields, field->name, js_jsonb_null());
 		if (!changed && !decided)
 			continue;
-		if (time != NULL)
-			js_object_put(&times, field->name, time);
+		if (state->time_known)
+			put_json(&times, field->name, js_jsonb_int8(state->time));
 		if ((field->push || decided) && decisions[i].action != JS_HOLD)
-			js_object_put(&pending, field->name, js_value_to_json(column, now));
+			put_json(&pending, field->name, js_value_to_json(column, now));
 	}
-	js_owner_end(&security);
+	end_casts(&security, entity);
 
 	link->snapshot = js_object_end(snapshot);
 	link->local_base = end_or_null(local_base);
@@ -430,6 +604,45 @@ update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 }
 
 /*
+ * A field that nobody changed and nothing is noted about, and that no trigger
+ * touched: its base stays.
+ */
+static bool
+is_untouched(JsColumn *column, FieldState *state, JsDecision *decision,
+			 JsValue now)
+{
+	return state->base_known && decision->reason == JS_NOTHING_CHANGED &&
+		decision->action == JS_KEEP && !decision->release &&
+		!state->local_base_known && !state->time_known && !state->decided &&
+		(!state->pms_known || state->pms_same) &&
+		now.isnull == state->local.isnull &&
+		(now.isnull || datum_image_eq(now.value, state->local.value,
+									  column->byval, column->len));
+}
+
+/* Add an item to an object. */
+static void
+put_item(JsonbParseState **object, const char *name, JsonbValue *item)
+{
+	JsonbValue	key;
+
+	key.type = jbvString;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	pushJsonbValue(object, WJB_KEY, &key);
+	pushJsonbValue(object, WJB_VALUE, item);
+}
+
+/* Add a value to an object, which is begun if need be. */
+static void
+put_json(JsonbParseState **object, const char *name, Jsonb *json)
+{
+	if (*object == NULL)
+		*object = js_object_begin();
+	js_object_put(object, name, json);
+}
+
+/*
  * The bases of a row that was just inserted with what the PMS sent.
  */
 void
@@ -449,11 +662,15 @@ js_facts_inserted(JsApply *apply, JsRecord *record, JsApplied *applied,
 	}
 	for (int i = 0; i < entity->nfields; i++)
 	{
-		states[i].pms_json = record->fields[i];
+		states[i].pms_known = record->items ?
+			(states[i].pms_item = record->items[i], record->known[i]) :
+			take_item(record->fields[i], &states[i].pms_item);
 		states[i].pms = sent[i];
+		states[i].base_cast = states[i].local_base_cast = true;
+		states[i].pms_cast = true;
 		states[i].local.isnull = true;
 		states[i].result = sent[i];
-		if (record->fields[i] == NULL)
+		if (!states[i].pms_known)
 			continue;
 		decisions[i].action = JS_TAKE_PMS;
 		decisions[i].move_base = true;
@@ -504,9 +721,9 @@ note_hold(JsApply *apply, JsSubject *subject, JsField *field,
 		hold.group = apply->constraint;
 		hold.reason = psprintf("constraint \"%s\"", apply->constraint);
 	}
-	hold.base = state->base_json;
+	hold.base = base_json(state);
 	hold.local = json_of(apply, &field->column, state->local);
-	hold.pms = state->pms_json;
+	hold.pms = pms_json(state);
 	if (apply->entity->urgency != NULL)
 		hold.urgency = json_of(apply, apply->entity->urgency, after->urgency);
 	js_conflict_hold(subject, &hold);
@@ -526,9 +743,9 @@ note_field(JsApply *apply, JsSubject *subject, JsField *field,
 	audit.field = field->name;
 	audit.before = local;
 	audit.after = json_of(apply, column, after);
-	audit.base = state->base_json;
+	audit.base = base_json(state);
 	audit.local = local;
-	audit.pms = state->pms_json ? state->pms_json : state->base_json;
+	audit.pms = state->pms_known ? pms_json(state) : audit.base;
 	audit.resolution = outcome_of(decision);
 	audit.strategy = js_strategy_name(field->strategy);
 	audit.reason = js_reason_name(decision->reason);
@@ -575,13 +792,6 @@ json_of(JsApply *apply, JsColumn *column, JsValue value)
 	return json;
 }
 
-/* A copy in the current memory context. */
-static Jsonb *
-copy_json(Jsonb *json)
-{
-	return json ? DatumGetJsonbPCopy(JsonbPGetDatum(json)) : NULL;
-}
-
 /* Remember what preview() shows. */
 static void
 preview_fields(JsApply *apply, JsLink *link, FieldState *states,
@@ -596,16 +806,14 @@ preview_fields(JsApply *apply, JsLink *link, FieldState *states,
 		FieldState *state = &states[i];
 		JsPreview  *preview;
 
-		if (state->pms_json == NULL && state->base_json == NULL &&
-			!state->write)
+		if (!state->pms_known && !state->base_known && !state->write)
 			continue;
 		preview = palloc0(sizeof(JsPreview));
 		preview->external_id = pstrdup(link->external_id);
 		preview->field = pstrdup(entity->fields[i].name);
-		preview->base = copy_json(state->base_json);
+		preview->base = base_json(state);
 		preview->local = json_of(apply, column, state->local);
-		preview->pms = copy_json(state->pms_json ? state->pms_json :
-								 state->base_json);
+		preview->pms = state->pms_known ? pms_json(state) : preview->base;
 		preview->resolved = json_of(apply, column, state->result);
 		preview->strategy = js_strategy_name(entity->fields[i].strategy);
 		preview->outcome = decisions[i].reason == JS_NOTHING_CHANGED ?
@@ -637,14 +845,14 @@ js_facts_compare(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
 		JsField    *field = &entity->fields[i];
 		FieldState *state = &states[i];
 		JsonbParseState *change;
-		bool		known = state->base_json != NULL;
+		bool		known = state->base_known;
 
 		if (facts[i].local_changed &&
-			(known || (state->pms_json != NULL && !facts[i].equal)))
+			(known || (state->pms_known && !facts[i].equal)))
 		{
 			change = js_object_begin();
 			js_object_put(&change, "from",
-						  known ? js_value_to_json(&field->column, state->local_base) :
+						  known ? js_value_to_json(&field->column, local_base_of(&field->column, state)) :
 						  js_jsonb_null());
 			js_object_put(&change, "to", js_value_to_json(&field->column, state->local));
 			js_object_put(&local, field->name, js_object_end(change));
@@ -653,8 +861,8 @@ js_facts_compare(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
 			(known || !facts[i].equal))
 		{
 			change = js_object_begin();
-			js_object_put(&change, "from", known ? state->base_json : js_jsonb_null());
-			js_object_put(&change, "to", state->pms_json);
+			js_object_put(&change, "from", known ? base_json(state) : js_jsonb_null());
+			js_object_put(&change, "to", pms_json(state));
 			js_object_put(&pms, field->name, js_object_end(change));
 		}
 	}
@@ -690,10 +898,10 @@ js_facts_differences(JsApply *apply, JsRecord *record, JsLink *link,
 			continue;
 		difference = palloc0(sizeof(JsDifference));
 		difference->field = &entity->fields[i];
-		difference->base = states[i].base_json;
+		difference->base = base_json(&states[i]);
 		difference->local = js_value_to_json(&entity->fields[i].column,
 											 states[i].local);
-		difference->pms = states[i].pms_json;
+		difference->pms = pms_json(&states[i]);
 		difference->local_changed = facts[i].local_changed;
 		difference->pms_changed = facts[i].pms_changed;
 		difference->held = facts[i].held;
@@ -707,7 +915,5 @@ js_facts_differences(JsApply *apply, JsRecord *record, JsLink *link,
 static Jsonb *
 end_or_null(JsonbParseState *state)
 {
-	Jsonb	   *object = js_object_end(state);
-
-	return JB_ROOT_COUNT(object) > 0 ? object : NULL;
+	return state ? js_object_end(state) : NULL;
 }

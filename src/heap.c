@@ -425,6 +425,18 @@ js_heap_insert(JsHeap *heap)
 	return ItemPointerIsValid(&heap->fresh->tts_tid);
 }
 
+/* Insert heap->fresh into a table of ours, as js_heap_update() writes it. */
+void
+js_heap_append(JsHeap *heap)
+{
+	table_tuple_insert(heap->rel, heap->fresh, GetCurrentCommandId(true), 0,
+					   NULL);
+	if (heap->info->ri_NumIndices > 0)
+		(void) js_insert_all_index_tuples(heap->info, heap->fresh,
+										  heap->estate);
+	end_statement(heap);
+}
+
 /* What was written can be seen from now on. */
 static void
 end_statement(JsHeap *heap)

@@ -79,5 +79,6 @@ extern JsHeapLock js_heap_update(JsHeap *heap, ItemPointer tid,
 								 bool locked);
 extern bool js_heap_update_fire(JsHeap *heap, TupleTableSlot *old);
 extern bool js_heap_insert(JsHeap *heap);
+extern void js_heap_append(JsHeap *heap);
 
 #endif							/* JS_HEAP_H */

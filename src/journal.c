@@ -7,15 +7,41 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "compat.h"
+#include "heap.h"
 #include "jacksync.h"
 #include "journal.h"
 #include "statement.h"
 #include "value.h"
 
+/* Columns of jacksync.audit_log, in their order. */
+enum
+{
+	AUDIT_ID,
+	AUDIT_LOGGED_AT,
+	AUDIT_OPERATION,
+	AUDIT_ENTITY,
+	AUDIT_SERVER,
+	AUDIT_LOCAL_ID,
+	AUDIT_EXTERNAL_ID,
+	AUDIT_FIELD,
+	AUDIT_BEFORE,
+	AUDIT_AFTER,
+	AUDIT_DETAILS,
+	AUDIT_RESOLVED_BY,
+	AUDIT_RUN_ID,
+	AUDIT_NATTS
+};
+
+static void put(TupleTableSlot *slot, int column, Datum value);
+static void put_text(TupleTableSlot *slot, int column, const char *text);
+static void put_jsonb(TupleTableSlot *slot, int column, Jsonb *json);
 static void add_subject(JsArgs *args, const JsSubject *subject);
 static void add_string(JsonbParseState **state, const char *key,
 					   const char *value);
@@ -33,32 +59,72 @@ add_subject(JsArgs *args, const JsSubject *subject)
 	js_arg_text(args, subject->external_id);
 }
 
-/* Write one row of the audit log. */
+/*
+ * Write one row of the audit log: directly, since there may be one for every
+ * record (heap.c).
+ */
 void
 js_audit(const JsSubject *subject, const JsAudit *audit)
 {
-	static JsStatement statement = {
-		"INSERT INTO jacksync.audit_log (entity, server, local_id,"
-		" external_id, operation, field, before_state, after_state,"
-		" conflict_details, resolved_by, run_id)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-		{TEXTOID, NAMEOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
-		JSONBOID, JSONBOID, TEXTOID, INT8OID}
-	};
-	JsArgs		args = {0};
+	Oid			schema = get_namespace_oid(JS_SCHEMA, false);
+	JsHeap	   *heap = js_heap_open(get_relname_relid("audit_log", schema));
+	TupleTableSlot *slot = heap->fresh;
+	NameData	server;
 
-	add_subject(&args, subject);
-	js_arg_text(&args, audit->operation);
-	js_arg_text(&args, audit->field);
-	js_arg_jsonb(&args, state_of(audit->field, audit->before));
-	js_arg_jsonb(&args, state_of(audit->field, audit->after));
-	js_arg_jsonb(&args, audit->resolution ? details_of(audit) : NULL);
-	js_arg_text(&args, audit->resolved_by ? audit->resolved_by : "system");
+	if (RelationGetDescr(heap->rel)->natts != AUDIT_NATTS)
+		elog(ERROR, "table jacksync.audit_log has %d columns, not %d",
+			 RelationGetDescr(heap->rel)->natts, AUDIT_NATTS);
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, sizeof(bool) * AUDIT_NATTS);
+	put(slot, AUDIT_ID,
+		Int64GetDatum(nextval_internal(get_relname_relid("audit_log_audit_id_seq",
+														 schema), false)));
+	put(slot, AUDIT_LOGGED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
+	put_text(slot, AUDIT_OPERATION, audit->operation);
+	put_text(slot, AUDIT_ENTITY, subject->entity);
+	if (subject->server != NULL)
+	{
+		namestrcpy(&server, subject->server);
+		put(slot, AUDIT_SERVER, NameGetDatum(&server));
+	}
+	put_text(slot, AUDIT_LOCAL_ID, subject->local_id);
+	put_text(slot, AUDIT_EXTERNAL_ID, subject->external_id);
+	put_text(slot, AUDIT_FIELD, audit->field);
+	put_jsonb(slot, AUDIT_BEFORE, state_of(audit->field, audit->before));
+	put_jsonb(slot, AUDIT_AFTER, state_of(audit->field, audit->after));
+	put_jsonb(slot, AUDIT_DETAILS,
+			  audit->resolution ? details_of(audit) : NULL);
+	put_text(slot, AUDIT_RESOLVED_BY,
+			 audit->resolved_by ? audit->resolved_by : "system");
 	if (subject->run_id != 0)
-		js_arg(&args, Int64GetDatum(subject->run_id));
-	else
-		js_arg_null(&args);
-	js_run(&statement, &args);
+		put(slot, AUDIT_RUN_ID, Int64GetDatum(subject->run_id));
+	ExecStoreVirtualTuple(slot);
+	js_heap_append(heap);
+	js_heap_close(heap);
+}
+
+/* Set a column of a row that is to be written. */
+static void
+put(TupleTableSlot *slot, int column, Datum value)
+{
+	slot->tts_values[column] = value;
+	slot->tts_isnull[column] = false;
+}
+
+/* Set a text; NULL is null. */
+static void
+put_text(TupleTableSlot *slot, int column, const char *text)
+{
+	if (text != NULL)
+		put(slot, column, CStringGetTextDatum(text));
+}
+
+/* Set a jsonb; NULL is null. */
+static void
+put_jsonb(TupleTableSlot *slot, int column, Jsonb *json)
+{
+	if (json != NULL)
+		put(slot, column, JsonbPGetDatum(json));
 }
 
 /* {field: value}, or the value itself where it is a whole record. */

@@ -89,6 +89,9 @@ open_links(void)
 	heap = js_heap_open(relid);
 	if (heap->extra != NULL)
 		return heap;
+	if (RelationGetDescr(heap->rel)->natts != LINK_NATTS)
+		elog(ERROR, "table jacksync.link has %d columns, not %d",
+			 RelationGetDescr(heap->rel)->natts, LINK_NATTS);
 	access = MemoryContextAllocZero(heap->mcxt, sizeof(LinkAccess));
 	access->primary = js_heap_index(heap, index_named(heap, "link_pkey"), 1);
 	access->external = js_heap_index(heap, index_named(heap, "link_external"),
@@ -305,9 +308,6 @@ fill_slot(JsHeap *heap, JsLink *link)
 
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, false, sizeof(bool) * LINK_NATTS);
-	/* columns that a later version may have added */
-	for (int i = LINK_NATTS; i < slot->tts_tupleDescriptor->natts; i++)
-		slot->tts_isnull[i] = true;
 	values[LINK_RECORD_ID] = Int64GetDatum(link->record_id);
 	values[LINK_ENTITY_ID] = Int32GetDatum(link->entity_id);
 	values[LINK_STREAM_ID] = Int32GetDatum(link->stream_id);
@@ -374,7 +374,7 @@ js_link_insert(JsLink *link)
 							  RelationGetNamespace(heap->rel));
 	link->record_id = nextval_internal(access->sequence, false);
 	fill_slot(heap, link);
-	(void) js_heap_insert(heap);
+	js_heap_append(heap);
 	link->tid = heap->fresh->tts_tid;
 	link->untouched = true;
 	js_heap_close(heap);

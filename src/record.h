@@ -21,6 +21,8 @@ typedef struct JsRecord
 	bool		deleted;
 	char	   *version;		/* ETag, if it came with one */
 	Jsonb	  **fields;			/* of the entity; NULL: not in the record */
+	JsonbValue *items;			/* instead of fields, where not NULL: those of */
+	bool	   *known;			/* the entity, and which of them are there */
 	uint64		hash;
 } JsRecord;
 

@@ -29,6 +29,8 @@
 #include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -46,6 +48,11 @@ static void set_polymorphic(FmgrInfo *finfo, Oid function, Oid result,
 							Oid argtype, MemoryContext mcxt);
 static void make_container(JsColumn *column, MemoryContext mcxt);
 static JsValue container_value(JsColumn *column, Jsonb *json);
+static JsValue from_scalar(JsColumn *column, JsonbValue *scalar);
+static bool text_is(Datum value, const char *s, int len);
+static bool number_is(int64 number, JsonbValue *item);
+static bool date_is(DateADT date, const char *s);
+static bool array_is(ArrayType *array, JsonbContainer *container);
 static char *whole_number(char *text);
 static char *scalar_text(JsonbValue *value);
 static bool text_blank(const char *s, int len);
@@ -172,18 +179,191 @@ js_value_from_json(JsColumn *column, Jsonb *json)
 	if (column->basetype != JSONBOID && column->basetype != JSONOID &&
 		JB_ROOT_IS_SCALAR(json))
 	{
-		char	   *text;
-
 		JsonbExtractScalar(&json->root, &scalar);
-		text = scalar_text(&scalar);
-		if (column->basetype == INT2OID || column->basetype == INT4OID ||
-			column->basetype == INT8OID)
-			text = whole_number(text);
-		return js_value_from_text(column, text);
+		return from_scalar(column, &scalar);
 	}
 	if (!column->is_array && get_typtype(column->basetype) != TYPTYPE_COMPOSITE)
 		return js_value_from_text(column, js_jsonb_out(json));
 	return container_value(column, json);
+}
+
+/* Cast a scalar, which is not null, to a column that is no JSON. */
+static JsValue
+from_scalar(JsColumn *column, JsonbValue *scalar)
+{
+	JsValue		result = {(Datum) 0, false};
+	char	   *text;
+
+	if (scalar->type == jbvNumeric && column->typid == NUMERICOID)
+	{
+		result.value = DirectFunctionCall2(numeric,
+										   NumericGetDatum(scalar->val.numeric),
+										   Int32GetDatum(column->typmod));
+		return result;
+	}
+	text = scalar_text(scalar);
+	if (column->basetype == INT2OID || column->basetype == INT4OID ||
+		column->basetype == INT8OID)
+		text = whole_number(text);
+	return js_value_from_text(column, text);
+}
+
+/* js_value_from_json() for a member of an object. */
+JsValue
+js_value_from_item(JsColumn *column, JsonbValue *item)
+{
+	if (item->type == jbvNull || item->type == jbvBinary ||
+		column->basetype == JSONBOID || column->basetype == JSONOID)
+		return js_value_from_json(column, js_jsonb_from_value(item));
+	check_rights(column);
+	return from_scalar(column, item);
+}
+
+/*
+ * Is a value certainly the cast of a JSON value?  Answers without a cast, for
+ * the usual types; false may mean that it is not known.
+ */
+bool
+js_value_is_item(JsColumn *column, JsValue value, JsonbValue *item)
+{
+	if (item->type == jbvNull || value.isnull)
+		return item->type == jbvNull && value.isnull;
+	switch (column->typid)
+	{
+		case TEXTOID:
+		case VARCHAROID:
+			return item->type == jbvString &&
+				text_is(value.value, item->val.string.val,
+						item->val.string.len);
+		case BOOLOID:
+			return item->type == jbvBool &&
+				DatumGetBool(value.value) == item->val.boolean;
+		case INT4OID:
+			return item->type == jbvNumeric &&
+				number_is(DatumGetInt32(value.value), item);
+		case INT8OID:
+			return item->type == jbvNumeric &&
+				number_is(DatumGetInt64(value.value), item);
+		case NUMERICOID:
+			return item->type == jbvNumeric &&
+				DatumGetBool(DirectFunctionCall2(numeric_eq, value.value,
+												 NumericGetDatum(item->val.numeric)));
+		case DATEOID:
+			return item->type == jbvString && item->val.string.len == 10 &&
+				date_is(DatumGetDateADT(value.value), item->val.string.val);
+		case JSONBOID:
+			return item->type == jbvBinary &&
+				compareJsonbContainers(&DatumGetJsonbP(value.value)->root,
+									   item->val.binary.data) == 0;
+		case TEXTARRAYOID:
+			return item->type == jbvBinary && !VARATT_IS_EXTENDED(DatumGetPointer(value.value)) &&
+				array_is(DatumGetArrayTypeP(value.value),
+						 item->val.binary.data);
+		default:
+			return false;
+	}
+}
+
+/* Is a text these bytes? */
+static bool
+text_is(Datum value, const char *s, int len)
+{
+	struct varlena *text = (struct varlena *) DatumGetPointer(value);
+
+	return !VARATT_IS_EXTERNAL(text) && !VARATT_IS_COMPRESSED(text) &&
+		VARSIZE_ANY_EXHDR(text) == len &&
+		memcmp(VARDATA_ANY(text), s, len) == 0;
+}
+
+/* Is a whole number this one? */
+static bool
+number_is(int64 number, JsonbValue *item)
+{
+	return DatumGetBool(DirectFunctionCall2(numeric_eq,
+											NumericGetDatum(int64_to_numeric(number)),
+											NumericGetDatum(item->val.numeric)));
+}
+
+/* Is a date the one that is written as YYYY-MM-DD? */
+static bool
+date_is(DateADT date, const char *s)
+{
+	char		text[16];
+	int			year,
+				month,
+				day;
+
+	if (DATE_NOT_FINITE(date))
+		return false;
+	j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	if (year < 1000 || year > 9999)
+		return false;
+	text[0] = '0' + year / 1000;
+	text[1] = '0' + year / 100 % 10;
+	text[2] = '0' + year / 10 % 10;
+	text[3] = '0' + year % 10;
+	text[4] = text[7] = '-';
+	text[5] = '0' + month / 10;
+	text[6] = '0' + month % 10;
+	text[8] = '0' + day / 10;
+	text[9] = '0' + day % 10;
+	return memcmp(text, s, 10) == 0;
+}
+
+/* Has an array of texts these elements? */
+static bool
+array_is(ArrayType *array, JsonbContainer *container)
+{
+	uint32		n = JsonContainerSize(container);
+	Datum	   *elements;
+	int			nelems;
+
+	if (!JsonContainerIsArray(container) || ARR_NDIM(array) > 1 ||
+		ARR_HASNULL(array) || (ARR_NDIM(array) == 1 && ARR_LBOUND(array)[0] != 1))
+		return false;
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements,
+					  NULL, &nelems);
+	if (nelems != n)
+		return false;
+	for (uint32 i = 0; i < n; i++)
+	{
+		JsonbValue *value = getIthJsonbValueFromContainer(container, i);
+
+		if (value->type != jbvString ||
+			!text_is(elements[i], value->val.string.val,
+					 value->val.string.len))
+			return false;
+	}
+	return true;
+}
+
+/* Are two JSON values the same?  Numbers by value, objects in any order. */
+bool
+js_item_same(JsonbValue *a, JsonbValue *b)
+{
+	if (a->type != b->type)
+		return false;
+	switch (a->type)
+	{
+		case jbvNull:
+			return true;
+		case jbvString:
+			return a->val.string.len == b->val.string.len &&
+				memcmp(a->val.string.val, b->val.string.val,
+					   a->val.string.len) == 0;
+		case jbvNumeric:
+			return DatumGetBool(DirectFunctionCall2(numeric_eq,
+													NumericGetDatum(a->val.numeric),
+													NumericGetDatum(b->val.numeric)));
+		case jbvBool:
+			return a->val.boolean == b->val.boolean;
+		case jbvBinary:
+			return compareJsonbContainers(a->val.binary.data,
+										  b->val.binary.data) == 0;
+		default:
+			return js_jsonb_same(js_jsonb_from_value(a),
+								 js_jsonb_from_value(b));
+	}
 }
 
 /* Call the input function of a column's type. */

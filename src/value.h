@@ -53,6 +53,10 @@ extern void js_column_init(JsColumn *column, Relation rel, AttrNumber attnum,
 						   MemoryContext mcxt);
 
 extern JsValue js_value_from_json(JsColumn *column, Jsonb *json);
+extern JsValue js_value_from_item(JsColumn *column, JsonbValue *item);
+extern bool js_value_is_item(JsColumn *column, JsValue value,
+							 JsonbValue *item);
+extern bool js_item_same(JsonbValue *a, JsonbValue *b);
 extern JsValue js_value_from_text(JsColumn *column, char *text);
 extern Jsonb *js_value_to_json(JsColumn *column, JsValue value);
 extern char *js_value_to_text(JsColumn *column, JsValue value);
