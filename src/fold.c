@@ -14,14 +14,15 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "fold.h"
+#include "heap.h"
 #include "jacksync.h"
 #include "link.h"
 #include "row.h"
@@ -40,12 +41,26 @@ typedef struct RowChanges
 	bool		waiting;
 	TimestampTz at;
 	TimestampTz *field_at;		/* per field; 0: not changed */
+	uint32		hash;			/* of its key now */
+	struct RowChanges *bucket;	/* the next one of the same bucket */
 	struct RowChanges *next;
 } RowChanges;
 
+#define BUCKETS 4096
+
+/* The rows of one fold. */
+typedef struct ChangeList
+{
+	RowChanges *first;
+	RowChanges *buckets[BUCKETS];
+} ChangeList;
+
 static RowChanges *read_changes(JsEntity *entity, int *n);
-static RowChanges *changes_of(RowChanges **list, JsEntity *entity,
+static RowChanges *changes_of(ChangeList *list, JsEntity *entity,
 							  const char *local_id);
+static void rename_row(ChangeList *list, RowChanges *changes,
+					   char *local_id);
+static uint32 hash_key(const char *local_id);
 static void note_columns(RowChanges *changes, JsEntity *entity,
 						 uint64 row, TimestampTz at);
 static void mark_record(JsEntity *entity, int32 stream_id,
@@ -69,9 +84,23 @@ js_fold(JsEntity *entity, int32 stream_id)
 {
 	int			n;
 	RowChanges *changes = read_changes(entity, &n);
+	JsHeapPage	page;
 
-	for (; changes != NULL; changes = changes->next)
-		mark_record(entity, stream_id, changes);
+	if (n == 0)
+		return 0;
+	js_heap_page_begin(&page);
+	PG_TRY();
+	{
+		for (; changes != NULL; changes = changes->next)
+			mark_record(entity, stream_id, changes);
+	}
+	PG_CATCH();
+	{
+		js_heap_page_abort(&page);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	js_heap_page_end(&page);
 	return n;
 }
 
@@ -89,21 +118,25 @@ read_changes(JsEntity *entity, int *n)
 		{INT4OID, INT8OID}
 	};
 	JsArgs		args = {0};
-	RowChanges *list = NULL;
+	ChangeList *list;
 
 	js_arg(&args, Int32GetDatum(entity->entity_id));
 	js_arg(&args, Int64GetDatum(FOLD_LIMIT));
 	*n = (int) js_run(&statement, &args);
+	if (*n == 0)
+		return NULL;
+	list = palloc0(sizeof(ChangeList));
 	for (int i = 0; i < *n; i++)
 	{
 		TimestampTz at = js_get_int8(i, 1);
 		char		op = js_get_text(i, 2)[0];
 		char	   *local_id = js_get_text(i, 4);
 		char	   *old_local_id = js_get_text(i, 5);
-		RowChanges *changes = changes_of(&list, entity,
+		RowChanges *changes = changes_of(list, entity,
 										 old_local_id ? old_local_id : local_id);
 
-		changes->local_id = local_id;
+		if (old_local_id != NULL)
+			rename_row(list, changes, local_id);
 		changes->at = Max(changes->at, at);
 		changes->deleted = op == 'd';
 		changes->inserted = changes->inserted || op == 'i';
@@ -111,25 +144,52 @@ read_changes(JsEntity *entity, int *n)
 		if (op != 'd')
 			note_columns(changes, entity, i, at);
 	}
-	return list;
+	return list->first;
 }
 
 /* The entry of a row in the list, by its present key. */
 static RowChanges *
-changes_of(RowChanges **list, JsEntity *entity, const char *local_id)
+changes_of(ChangeList *list, JsEntity *entity, const char *local_id)
 {
+	uint32		hash = hash_key(local_id);
 	RowChanges *changes;
 
-	for (changes = *list; changes != NULL; changes = changes->next)
-		if (strcmp(changes->local_id, local_id) == 0)
+	for (changes = list->buckets[hash % BUCKETS]; changes != NULL;
+		 changes = changes->bucket)
+		if (changes->hash == hash && strcmp(changes->local_id, local_id) == 0)
 			return changes;
 	changes = palloc0(sizeof(RowChanges));
 	changes->first_id = changes->local_id = pstrdup(local_id);
 	changes->at = DT_NOBEGIN;
 	changes->field_at = palloc0(sizeof(TimestampTz) * Max(entity->nfields, 1));
-	changes->next = *list;
-	*list = changes;
+	changes->hash = hash;
+	changes->bucket = list->buckets[hash % BUCKETS];
+	list->buckets[hash % BUCKETS] = changes;
+	changes->next = list->first;
+	list->first = changes;
 	return changes;
+}
+
+/* A row has got another key. */
+static void
+rename_row(ChangeList *list, RowChanges *changes, char *local_id)
+{
+	RowChanges **place = &list->buckets[changes->hash % BUCKETS];
+
+	while (*place != changes)
+		place = &(*place)->bucket;
+	*place = changes->bucket;
+	changes->local_id = local_id;
+	changes->hash = hash_key(local_id);
+	changes->bucket = list->buckets[changes->hash % BUCKETS];
+	list->buckets[changes->hash % BUCKETS] = changes;
+}
+
+/* The hash of a key. */
+static uint32
+hash_key(const char *local_id)
+{
+	return hash_bytes((const unsigned char *) local_id, strlen(local_id));
 }
 
 /* Note the time of the fields that a change touched: none named, all. */
@@ -159,10 +219,9 @@ note_columns(RowChanges *changes, JsEntity *entity, uint64 row, TimestampTz at)
 static void
 mark_record(JsEntity *entity, int32 stream_id, RowChanges *changes)
 {
-	JsLink	   *link = js_link_by_local(entity->entity_id, changes->first_id);
+	JsLink	   *link = js_link_lock_local(entity->entity_id,
+										  changes->first_id);
 
-	if (link != NULL)
-		link = js_link_lock(link->record_id, false);
 	if (link == NULL)
 	{
 		if (!changes->deleted)

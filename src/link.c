@@ -66,6 +66,7 @@ static Oid	index_named(JsHeap *heap, const char *name);
 static bool find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
 						  const char *external_id);
 static bool find_record(JsHeap *heap, int64 record_id);
+static bool find_local(JsHeap *heap, int32 entity_id, const char *local_id);
 static JsLink *read_link(TupleTableSlot *slot);
 static char *text_at(TupleTableSlot *slot, int column);
 static Jsonb *jsonb_at(TupleTableSlot *slot, int column);
@@ -147,6 +148,21 @@ find_record(JsHeap *heap, int64 record_id)
 	return js_heap_find(heap, index, false);
 }
 
+/* Find a link by its row. */
+static bool
+find_local(JsHeap *heap, int32 entity_id, const char *local_id)
+{
+	JsHeapIndex *index = ((LinkAccess *) heap->extra)->local;
+	text	   *id = cstring_to_text(local_id);
+	bool		found;
+
+	index->keys[0].sk_argument = Int32GetDatum(entity_id);
+	index->keys[1].sk_argument = PointerGetDatum(id);
+	found = js_heap_find(heap, index, false);
+	pfree(id);
+	return found;
+}
+
 /* The link of a record by its id at the PMS; NULL if there is none. */
 JsLink *
 js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
@@ -192,12 +208,9 @@ JsLink *
 js_link_by_local(int32 entity_id, const char *local_id)
 {
 	JsHeap	   *heap = open_links();
-	JsHeapIndex *index = ((LinkAccess *) heap->extra)->local;
 	JsLink	   *link = NULL;
 
-	index->keys[0].sk_argument = Int32GetDatum(entity_id);
-	index->keys[1].sk_argument = CStringGetTextDatum(local_id);
-	if (js_heap_find(heap, index, false))
+	if (find_local(heap, entity_id, local_id))
 		link = read_link(heap->found);
 	js_heap_close(heap);
 	return link;
@@ -230,6 +243,24 @@ js_link_lock(int64 record_id, bool skip_locked)
 			case JS_HEAP_GONE:
 				break;
 		}
+	}
+	js_heap_close(heap);
+	return link;
+}
+
+/* The same for the link of a local row; waits if somebody else holds it. */
+JsLink *
+js_link_lock_local(int32 entity_id, const char *local_id)
+{
+	JsHeap	   *heap = open_links();
+	JsLink	   *link = NULL;
+
+	while (link == NULL && find_local(heap, entity_id, local_id))
+	{
+		if (js_heap_lock(heap, false) != JS_HEAP_OK)
+			continue;
+		link = read_link(heap->locked);
+		link->locked = true;
 	}
 	js_heap_close(heap);
 	return link;

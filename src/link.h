@@ -62,6 +62,7 @@ extern bool js_link_gate(int32 entity_id, int32 stream_id,
 						 const char *external_id, int64 hash, JsLink **link);
 extern JsLink *js_link_by_local(int32 entity_id, const char *local_id);
 extern JsLink *js_link_lock(int64 record_id, bool skip_locked);
+extern JsLink *js_link_lock_local(int32 entity_id, const char *local_id);
 extern void js_link_insert(JsLink *link);
 extern void js_link_update(JsLink *link);
 
