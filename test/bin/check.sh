@@ -85,7 +85,7 @@ run_tap() {
 		find "$place/src/tmp_check/log" -name '*.log' -exec tail -n 30 {} + 2>/dev/null || true
 		grep -q '^not ok' "$log" || count 0 1
 	fi
-	grep -E '^(test/(t|crash)/|not ok|All tests|Files=)|\.pl ' "$log" || true
+	grep -E '^(test/(t|crash)/|not ok|# measured|All tests|Files=)|\.pl ' "$log" || true
 	count "$(grep -c '^ok ' "$log" || true)" "$(grep -c '^not ok ' "$log" || true)"
 }
 

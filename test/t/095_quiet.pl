@@ -1,0 +1,78 @@
+# A worker that operators can forget: it sleeps when nothing is due, and its
+# memory stays what it is over many cycles.  MINUTES=15 makes a soak of it.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use JackSync::PMS;
+use JackSync::Node;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(time);
+use Test::More;
+
+my $seconds = 60 * ($ENV{MINUTES} // 0) || 10;
+my $pms = JackSync::PMS->start(reservations => 200, guests => 50);
+my $node = JackSync::Node::hotel('quiet', $pms, preload => 1, poll => '1 hour');
+my $sql = sub { return $node->safe_psql('postgres', $_[0]); };
+JackSync::Node::wait_for($node, "SELECT count(*) = 2 FROM jacksync.status WHERE status = 'connected'", 'in sync');
+
+# nothing is due: it wakes for its heartbeat and for nothing else
+my $pid = $sql->('SELECT pid FROM jacksync.worker_status');
+my $wakeups = sub { return $sql->('SELECT wakeups FROM jacksync.worker_status'); };
+my $written = sub { return $sql->("SELECT pg_current_wal_insert_lsn() - '0/0'"); };
+select undef, undef, undef, 1;
+my ($began, $before, $wal) = (time, $wakeups->(), $written->());
+select undef, undef, undef, $seconds > 60 ? 60 : 8;
+my $n = $wakeups->() - $before;
+my $minutes = (time - $began) / 60;
+diag(sprintf 'measured: an idle worker wakes %.1f times a minute; the cluster wrote %d bytes of WAL meanwhile', $n / $minutes, $written->() - $wal);
+cmp_ok($n, '<=', 2 + 10 * $minutes, 'an idle worker sleeps');
+is($sql->("SELECT state FROM jacksync.worker_status"), 'idle', 'and says so');
+
+# a burst of local edits is few cycles
+my $runs = sub { return $sql->("SELECT count(*) FROM jacksync.sync_run"); };
+my $runs_before = $runs->();
+$sql->(join '', map { "UPDATE guests SET notes = 'burst $_' WHERE id = " . ($_ % 50 + 1) . ';' } 1 .. 300);
+JackSync::Node::wait_for($node, "SELECT count(*) = 0 FROM jacksync.change", 'a burst is taken up');
+JackSync::Node::wait_for($node, "SELECT count(*) = 0 FROM jacksync.record WHERE sync_status <> 'synced'", 'and pushed');
+my $cycles = $runs->() - $runs_before;
+diag("measured: 300 commits of local edits: $cycles cycles");
+cmp_ok($cycles, '<', 100, 'in fewer cycles than commits');
+
+# many cycles, with changes on both sides
+# its own memory: buffers that it has touched are the server's
+my $resident = sub { return (slurp_file("/proc/$pid/status") =~ /RssAnon:\s+(\d+)/)[0]; };
+my $sockets = sub { my @open = grep { (readlink // '') =~ /socket/ } glob("/proc/$pid/fd/*"); return scalar @open; };
+$sql->("UPDATE jacksync.stream SET poll_interval = '20 ms', lookback_window = '1 s'");
+my (@samples, $i);
+my $cpu = sub { my @stat = split ' ', slurp_file("/proc/$pid/stat"); return ($stat[13] + $stat[14]) / 100; };
+my ($start, $start_runs, $start_cpu) = (time, $runs->(), $cpu->());
+while (time < $start + $seconds)
+{
+	$i++;
+	$pms->edit('guests', sprintf('GST-%06d', $i % 50 + 1), { name => "Guest $i" });
+	$sql->("UPDATE reservations SET special_requests = '{soak $i}' WHERE id = " . ($i % 200 + 1));
+	push @samples, [ time - $start, $resident->() ] if $i % 5 == 0;
+	select undef, undef, undef, 0.1;
+}
+my $done = $runs->() - $start_runs;
+my @late = @samples[ int(@samples / 2) .. $#samples ];
+my ($growth, $span) = ($late[-1][1] - $late[0][1], $late[-1][0] - $late[0][0]);
+diag(sprintf 'measured: %d cycles in %d s, %.1f ms of CPU each; memory of the worker: %d kB after %d s, %d kB at half-time, %d kB at the end',
+	$done, $seconds, 1000 * ($cpu->() - $start_cpu) / ($done || 1), $samples[0][1], $samples[0][0], $late[0][1], $late[-1][1]);
+cmp_ok($done, '>', $seconds, 'it was busy');
+cmp_ok($growth, '<', 4096, 'memory is flat over the second half');
+cmp_ok($sockets->(), '<', 20, 'connections do not pile up');
+cmp_ok($sql->("SELECT count(*) FROM pg_locks WHERE pid = $pid"), '<', 10, 'nor do locks');
+is($sql->("SELECT pid FROM jacksync.worker_status"), $pid, 'it is the same worker');
+
+# autovacuum sees what the worker writes, and progress writes nothing
+is($sql->("SELECT count(*) FROM pg_stat_user_tables WHERE schemaname = 'jacksync'
+	AND (relname = 'stream_state' AND n_tup_upd > 10 OR relname = 'sync_run' AND n_tup_ins > 10 OR relname = 'link' AND n_tup_upd > 10)"),
+	3, "the statistics count the worker's changes");
+cmp_ok($sql->("SELECT n_tup_ins + n_tup_upd FROM pg_stat_user_tables WHERE schemaname = 'jacksync' AND relname = 'shared_state'"),
+	'<=', 2, 'live progress is in no table');
+
+$node->stop;
+unlike(slurp_file($node->logfile), qr/TRAP|PANIC|terminated by signal/, 'nothing crashed');
+done_testing();
