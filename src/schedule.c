@@ -63,6 +63,7 @@ static int	n_entries = 0;
 static Oid	watched[4];
 static bool all_stale = true;
 static bool look_for_changes = true;
+static bool changes_seen = false;	/* in the log, at the last look */
 static TimestampTz next_look = 0;
 static TimestampTz last_changes = 0;
 static TimestampTz failed_until = 0;	/* after an error: not at once again */
@@ -151,6 +152,13 @@ js_schedule_look(void)
 {
 	all_stale = true;
 	look_for_changes = true;
+}
+
+/* Is everything to be read again? */
+bool
+js_schedule_is_stale(void)
+{
+	return all_stale;
 }
 
 /* Somebody woke us: are there captured changes? */
@@ -242,7 +250,8 @@ read_some(TimestampTz now)
 {
 	static JsStatement statement = {
 		READ_STREAMS("s.stream_id = ANY ($1) AND"),
-		{INT4ARRAYOID}
+		{INT4ARRAYOID},
+		.generic = true
 	};
 	JsSecurity	security;
 	JsArgs		args = {0};
@@ -316,7 +325,8 @@ read_changes(TimestampTz now)
 		"  WHERE entity_id = ANY ($1) LIMIT 1000) c"
 		" LEFT JOIN jacksync.link l ON l.entity_id = c.entity_id"
 		" AND l.local_id = c.local_id",
-		{INT4ARRAYOID}
+		{INT4ARRAYOID},
+		.generic = true
 	};
 	JsSecurity	security;
 	JsArgs		args = {0};
@@ -324,7 +334,7 @@ read_changes(TimestampTz now)
 	int			n = 0;
 	uint64		rows;
 
-	look_for_changes = false;
+	look_for_changes = changes_seen = false;
 	last_changes = now;
 	for (int i = 0; i < n_entries; i++)
 		if (entries[i].may_push &&
@@ -336,6 +346,7 @@ read_changes(TimestampTz now)
 	js_internal_begin(&security);
 	js_arg(&args, int4_array(ids, n));
 	rows = js_run(&statement, &args);
+	changes_seen = rows > 0;
 	for (uint64 row = 0; row < rows; row++)
 	{
 		int32		entity_id = js_get_int4(row, 1);
@@ -425,19 +436,20 @@ js_schedule_busy(int32 stream_id)
 }
 
 /*
- * A cycle has ended.  What came meanwhile is looked for; and if it pushed
- * nothing, what is still marked waits for something that we do not see here:
- * not again at once, and less and less often.
+ * A cycle has ended.  What came meanwhile is looked for, if anything came; and
+ * if it pushed nothing, what is still marked waits for something that we do
+ * not see here: not again at once, and less and less often.
  */
 void
 js_schedule_ended(int32 stream_id, bool pushed)
 {
 	Entry	   *entry = find(stream_id);
 
-	look_for_changes = true;
+	look_for_changes = look_for_changes || changes_seen;
 	if (entry == NULL)
 		return;
 	entry->running = false;
+	entry->captured = false;
 	entry->stale = true;
 	if (pushed)
 		entry->pause_ms = 0;

@@ -21,6 +21,7 @@ typedef struct JsDue
 extern void js_schedule_init(MemoryContext mcxt);
 extern void js_schedule_forget(void);
 extern void js_schedule_look(void);
+extern bool js_schedule_is_stale(void);
 extern void js_schedule_look_for_changes(void);
 extern bool js_schedule_update(void);
 extern int	js_schedule_due(JsDue **due);

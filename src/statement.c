@@ -131,8 +131,10 @@ execute(JsStatement *statement, JsArgs *args, long limit, bool read_only)
 	}
 	if (statement->plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(statement->sql, nargs,
-									   statement->types);
+		SPIPlanPtr	plan = SPI_prepare_cursor(statement->sql, nargs,
+											  statement->types,
+											  statement->generic ?
+											  CURSOR_OPT_GENERIC_PLAN : 0);
 
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s: %s",

@@ -17,6 +17,7 @@ typedef struct JsStatement
 	const char *sql;
 	Oid			types[JS_MAX_ARGS]; /* ends with InvalidOid */
 	SPIPlanPtr	plan;
+	bool		generic;		/* one plan whatever the arguments are */
 } JsStatement;
 
 /* Arguments, built up in order. */

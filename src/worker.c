@@ -54,6 +54,7 @@ static List *cycles = NIL;		/* JsCycle */
 static MemoryContext worker_context;
 static MemoryContext turn_context;	/* of one turn of the loop */
 static bool registered = false;
+static bool extension_checked = false;
 static TimestampTz next_written = 0;
 static TimestampTz next_heartbeat = 0;
 static TimestampTz next_purge = 0;
@@ -210,6 +211,7 @@ static void
 report_error(void)
 {
 	HOLD_INTERRUPTS();
+	extension_checked = false;
 	EmitErrorReport();
 	FlushErrorState();
 	js_txn_abort();
@@ -219,7 +221,8 @@ report_error(void)
 
 /*
  * Is the extension there, in the version of this library?  If its objects are
- * of another version we wait, and do not guess.
+ * of another version we wait, and do not guess.  Looked up at every heartbeat,
+ * after every error, and when our tables are not what they were.
  */
 static bool
 extension_usable(void)
@@ -228,6 +231,9 @@ extension_usable(void)
 	bool		usable = false;
 	char	   *version = NULL;
 
+	if (extension_checked && registered && !js_schedule_is_stale() &&
+		GetCurrentTimestamp() < next_heartbeat)
+		return true;
 	js_txn_begin("looking for the extension");
 	if (js_extension_present())
 	{
@@ -245,6 +251,7 @@ extension_usable(void)
 		complained = !usable;
 	}
 	js_txn_end();
+	extension_checked = usable;
 	return usable;
 }
 
@@ -427,7 +434,6 @@ run_cycles(void)
 			if (cycle->done)
 			{
 				cycles = foreach_delete_current(cycles, cell);
-				js_deliver_soon();
 				js_schedule_ended(cycle->stream_id, cycle->counts.pushed > 0);
 				js_stream_unlock(cycle->stream_id);
 				js_cycle_free(cycle);

@@ -17,8 +17,7 @@ my $wait = sub { return JackSync::Node::wait_for($node, @_); };
 $wait->("SELECT count(*) = 2 FROM jacksync.status WHERE status = 'connected'", 'the worker loads and says so');
 is($sql->('SELECT count(*) FROM reservations'), 30, 'all records');
 $wait->("SELECT count(*) = 1 FROM jacksync.worker_status WHERE state <> 'dead'", 'the worker is in worker_status');
-is($sql->("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND backend_xmin IS NULL"),
-	1, 'and in pg_stat_activity');
+$wait->("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND state = 'idle' AND query <> ''", 'and in pg_stat_activity, with what it did last');
 
 $pms->edit('guests', 'GST-000001', { name => 'Grace Example' });
 $wait->("SELECT name = 'Grace Example' FROM guests WHERE external_id = 'GST-000001'", 'a change of the PMS arrives');
