@@ -30,7 +30,7 @@ my $node = $recipe->node;
 my $sql = sub { return $node->safe_psql('postgres', $_[0]); };
 my $sync = sub { return JackSync::Recipe::cycle($node, $_[0] // 'reservations'); };
 
-$recipe->run($node, 'Connect', 'Tables', 'Rules', 'Reservations', 'Guests', 'Rooms');
+$recipe->run($node, 'Connect', 'Tables', 'Rules', 'Reservations', 'Guests', 'Additional guests', 'Rooms');
 
 # a certificate that nobody vouches for is refused; then the hotel's own authority is named
 {
@@ -51,6 +51,10 @@ is($sql->("SELECT guest_name, status, adults, children, room_type, rate_code FRO
 	encode('UTF-8', "$guest->{firstName} $guest->{lastName}|confirmed|1|0|Double|FLEX"), 'with its values');
 $sync->('guests');
 is($sql->("SELECT count(*) FROM guests WHERE email = 'guest7\@example.com' AND phone = '+49 89 000007'"), 1, 'guests are there');
+$run = $sync->('companions');
+is("$run->{success}/$run->{created}", 't/6', 'those who come along are there');
+is($sql->("SELECT c.external_id FROM companions c JOIN reservations r ON r.external_id = c.reservation_id WHERE r.external_id = 'B0000005-1'"),
+	encode('UTF-8', 'B0000005-1:' . $pms->record('reservations', 'B0000005-1')->{primaryGuest}{lastName} . '/Second'), 'with an id that is made of others');
 $sync->('rooms');
 is($sql->("SELECT count(*), count(*) FILTER (WHERE status = 'occupied'), count(*) FILTER (WHERE housekeeping = 'dirty') FROM rooms"), '12|4|6', 'rooms are there');
 
@@ -191,6 +195,6 @@ is("$run->{success}/$run->{processed}", 't/31', 'also in the midst of a walk');
 $pms->heal;
 
 $recipe->run($node, 'Check');
-is($sql->("SELECT count(*) FROM jacksync.status WHERE status = 'connected'"), 3, 'all streams are connected');
+is($sql->("SELECT count(*) FROM jacksync.status WHERE status = 'connected'"), 4, 'all streams are connected');
 
 done_testing();

@@ -39,7 +39,8 @@ def typed(ids, kind):
 
 class Opera(Dialect):
     DEFAULTS = {'client_id': 'OPERA-CLIENT', 'client_secret': 'hotel-secret', 'app_key': 'APP-KEY',
-                'zone': 'Europe/Vienna', 'scope': 'urn:opc:hgbu:ws:__myscopes__', 'delay': 0, 'duplicates': False}
+                'zone': 'Europe/Vienna', 'scope': 'urn:opc:hgbu:ws:__myscopes__', 'delay': 0, 'duplicates': False,
+                'events': True}         # false: the queue is not told
 
     @classmethod
     def fill(cls, store):
@@ -114,6 +115,8 @@ class Opera(Dialect):
 
     @classmethod
     def event(cls, store, module, action, key):
+        if not store.config['events']:
+            return
         store.events += 1
         number = 1971000 + store.events
         odd = store.events % 2      # texts and numbers in one list
@@ -222,7 +225,8 @@ class Opera(Dialect):
                              **({'roomId': stay['currentRoomInfo']['roomId']} if 'roomId' in stay['currentRoomInfo'] else {})},
                 'reservationGuest': {'givenName': name['givenName'], 'surname': name['surname'],
                                      'id': person['profileIdList'][0]['id'], 'type': 'Profile'},
-                'hotelId': HOTEL, 'createDateTime': r['createDateTime'], 'reservationStatus': r['reservationStatus']}
+                'hotelId': HOTEL, 'createDateTime': r['createDateTime'], 'reservationStatus': r['reservationStatus'],
+                **{m: r[m] for m in ('lastModifyDateTime',) if m in r}}
 
     def reservations(self, rest):
         if self.command == 'GET' and not rest:
