@@ -64,6 +64,8 @@ OBJS = \
 	src/walk.o \
 	src/deliver.o \
 	src/cycle.o \
+	src/detail.o \
+	src/events.o \
 	src/pull.o \
 	src/complete.o \
 	src/absent.o \

@@ -59,6 +59,7 @@ js_pull_complete(JsCycle *cycle)
 		{INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID}
 	};
 	JsWalk	   *walk = cycle->walk;
+	bool		queue = strcmp(cycle->stream->sync_mode, "event_queue") == 0;
 	TimestampTz watermark = 0;
 	bool		known;
 	JsSecurity	security;
@@ -75,11 +76,19 @@ js_pull_complete(JsCycle *cycle)
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
 	js_arg_time(&args, watermark, known);
 	js_arg_time(&args, walk ? walk->started : cycle->started, true);
-	js_arg(&args, BoolGetDatum(walk != NULL && walk->kind != JS_WALK_CHANGES));
+	js_arg(&args, BoolGetDatum(walk != NULL ? walk->kind != JS_WALK_CHANGES :
+							   cycle->stream->full_request == NULL));
 	js_run(&statement, &args);
 	JS_FAULT("cp15");
 	js_internal_end(&security);
 	js_txn_end();
+	if (queue && walk != NULL)
+	{
+		cycle->walk = NULL;
+		/* everything was read; now what happened meanwhile */
+		js_events_start(cycle);
+		return;
+	}
 	cycle->pull_complete = true;
 	if (cycle->seen != NULL && !cycle->seen->spoilt)
 		js_absent_settle(cycle, cycle->seen, cycle->run_id, true, NULL,

@@ -53,6 +53,8 @@ struct JsCycle
 	/* pull */
 	JsWalk	   *walk;
 	struct JsSeen *seen;		/* by a walk that is to say what is gone */
+	struct JsDetails *details;	/* NULL: none yet */
+	int			polls;			/* of an event queue */
 
 	/* the full comparison */
 	struct JsReconcile *reconcile;	/* NULL: none under way */
@@ -107,6 +109,7 @@ extern void js_pull_start(JsCycle *cycle);
 extern void js_pull_walk(JsCycle *cycle);
 extern void js_pull_save(JsCycle *cycle);
 extern void js_pull_complete(JsCycle *cycle);
+extern void js_events_start(JsCycle *cycle);
 extern void js_outbound_resolve(JsCycle *cycle);
 extern void js_outbound_start(JsCycle *cycle);
 extern bool js_outbound_can_read(JsCycle *cycle);

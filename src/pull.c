@@ -23,6 +23,7 @@
 #include "apply.h"
 #include "compat.h"
 #include "cycle.h"
+#include "detail.h"
 #include "faultpoint.h"
 #include "jacksync.h"
 #include "progress.h"
@@ -58,7 +59,10 @@ js_pull_start(JsCycle *cycle)
 		return;
 	}
 	retry_stored(cycle);
-	js_pull_walk(cycle);
+	if (cycle->stream->detail != NULL)
+		js_details_start(cycle, js_pull_walk);	/* what a crash left */
+	else
+		js_pull_walk(cycle);
 }
 
 /* Begin a walk, or go on with it. */
@@ -69,6 +73,12 @@ js_pull_walk(JsCycle *cycle)
 	MemoryContext old;
 	JsSecurity	security;
 
+	if (strcmp(cycle->stream->sync_mode, "event_queue") == 0 &&
+		(kind == JS_WALK_CHANGES || cycle->stream->full_request == NULL))
+	{
+		js_events_start(cycle);
+		return;
+	}
 	js_progress_phase(cycle->progress,
 					  !cycle->stream->initial_done ? JS_PHASE_INITIAL_LOAD :
 					  cycle->stream->full_wanted ? JS_PHASE_FULL : JS_PHASE_PULL);
@@ -172,7 +182,8 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 	js_txn_end();
 	if (cycle->seen != NULL)
 		js_seen_page(cycle->seen, cycle->walk->source, page);
-	if (more && !js_reconcile_pauses(cycle))
+	if (more && (cycle->stream->detail == NULL || cycle->reconcile != NULL) &&
+		!js_reconcile_pauses(cycle))
 		ask_for_page(cycle);
 	JS_FAULT("cp02");
 	if (cycle->reconcile != NULL)
@@ -191,6 +202,8 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 						cycle->walk->pages, cycle->counts.processed)));
 	if (problem != NULL)
 		js_cycle_fail(cycle, problem);
+	else if (cycle->stream->detail != NULL)
+		js_details_start(cycle, more ? ask_for_page : js_pull_complete);
 	else if (!more && !cycle->done)
 		js_pull_complete(cycle);
 }
@@ -309,7 +322,12 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 	apply.defer_deletes = true;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->walk->source, false);
 	apply.counts = cycle->counts;
-	js_apply_page(&apply, records);
+	if (cycle->stream->detail != NULL)
+		js_apply_page(&apply,
+					  js_details_want(cycle, &apply, cycle->walk->source,
+									  records, cycle->stream->full_wanted));
+	else
+		js_apply_page(&apply, records);
 	if (last)
 		store_bad(&apply, page);
 	cycle->counts = apply.counts;

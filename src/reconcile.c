@@ -29,6 +29,7 @@
 #include "utils/resowner.h"
 
 #include "compat.h"
+#include "detail.h"
 #include "facts.h"
 #include "jacksync.h"
 #include "reconcile.h"
@@ -308,6 +309,16 @@ compare_chunk(JsCycle *cycle, JsReconcile *r, JsPage *page, int from,
 	for (int i = from; i < from + CHUNK && i < list_length(page->records); i++)
 	{
 		Jsonb	   *raw = list_nth(page->records, i);
+
+		/* a summary cannot be compared: its detail is, when it was read */
+		if (cycle->stream->detail != NULL)
+		{
+			broken = list_concat(broken,
+								 js_details_want(cycle, &apply,
+												 cycle->walk->source,
+												 list_make1(raw), true));
+			continue;
+		}
 
 		CHECK_FOR_INTERRUPTS();
 		if (compare_guarded(&apply, r, raw))

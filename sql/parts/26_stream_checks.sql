@@ -166,7 +166,7 @@ DECLARE
 	needs text;
 BEGIN
 	PERFORM jacksync.check_members('stream', 'paginator', 'the value', pag,
-		'{type,page_size,base_page,offset_unit,cursor_path,next_url_path,has_more_path,total_path,max_pages}', detail);
+		'{type,page_size,base_page,offset_unit,cursor_path,next_url_path,has_more_path,total_path,max_pages,event_id,event_time,ack}', detail);
 	PERFORM jacksync.check_type('stream', 'paginator', 'type', coalesce(pag -> 'type', 'null'), '{string}', detail);
 	PERFORM jacksync.check_one_of('stream', 'paginator', pag ->> 'type',
 		'{single_page,page_number,offset,cursor,next_url,header_link}', detail);
@@ -180,7 +180,7 @@ BEGIN
 				'It must be a whole number, positive but for base_page, which may be 0.');
 		END IF;
 	END LOOP;
-	FOREACH member IN ARRAY '{next_url_path,has_more_path,total_path}'::text[] LOOP
+	FOREACH member IN ARRAY '{next_url_path,has_more_path,total_path,event_id,event_time}'::text[] LOOP
 		PERFORM jacksync.check_jsonpath('stream', 'paginator', member, pag -> member, detail);
 	END LOOP;
 	PERFORM jacksync.check_type('stream', 'paginator', 'cursor_path', pag -> 'cursor_path', '{string}', detail);
@@ -191,6 +191,7 @@ BEGIN
 		PERFORM jacksync.config_error('stream', 'paginator', format('offset_unit is %s', left((pag -> 'offset_unit')::text, 100)), detail,
 			'Valid values are: record, page.');
 	END IF;
+	PERFORM jacksync.check_request('paginator', 'ack', pag -> 'ack', '{}', true, detail);
 	needs := CASE pag ->> 'type' WHEN 'cursor' THEN 'cursor_path' WHEN 'next_url' THEN 'next_url_path' END;
 	IF needs IS NOT NULL AND NOT pag ? needs THEN
 		PERFORM jacksync.config_error('stream', 'paginator',
@@ -467,6 +468,14 @@ BEGIN
 			format('The interval must be %s.', pair.lower));
 	END LOOP;
 
+	IF NEW.sync_mode = 'event_queue' AND (NEW.parent_path IS NOT NULL OR NEW.record_path::text ~ '^strict') THEN
+		PERFORM jacksync.config_error('stream', 'record_path', 'events are found by a list and a filter only', detail,
+			'Write the path of the list, then a filter, such as $.events[*] ? (@.type == "Reservation"), and no parent_path.');
+	END IF;
+	IF NEW.sync_mode = 'event_queue' AND (NEW.paginator ->> 'type') <> 'single_page' THEN
+		PERFORM jacksync.config_error('stream', 'paginator', format('type "%s" of an event queue', NEW.paginator ->> 'type'), detail,
+			'A queue is read again until it is empty: write single_page; how full_request is paged, say in its own "paginator".');
+	END IF;
 	IF NEW.step IS NOT NULL AND NEW.sync_mode <> 'event_queue'
 		AND NEW.initial_value IS NULL AND NOT coalesce(NEW.full_request ? 'from', false)
 	THEN
@@ -524,6 +533,9 @@ AS $$
 BEGIN
 	IF TG_OP = 'DELETE' THEN
 		DELETE FROM jacksync.stream_state s WHERE s.stream_id = OLD.stream_id;
+		DELETE FROM jacksync.detail d WHERE d.stream_id = OLD.stream_id;
+		UPDATE jacksync.event e SET pending = array_remove(e.pending, OLD.stream_id)
+			WHERE e.server = OLD.server AND OLD.stream_id = ANY (e.pending);
 	ELSIF NOT jacksync.is_restore() THEN
 		INSERT INTO jacksync.stream_state (stream_id) VALUES (NEW.stream_id)
 		ON CONFLICT DO NOTHING;

@@ -10,8 +10,6 @@ AS $$
 DECLARE
 	detail	text := format('Stream of entity "%s" from server "%s".', NEW.entity, NEW.server);
 	what	text := CASE
-		WHEN NEW.sync_mode = 'event_queue' THEN 'sync_mode event_queue'
-		WHEN NEW.detail IS NOT NULL THEN 'detail'
 		WHEN getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN 'a database with the encoding ' || getdatabaseencoding()
 	END;
 BEGIN

@@ -35,6 +35,10 @@ BEGIN
 			WHERE e.state IN ('resolved', 'discarded') AND e.first_seen_at < now() - runs LIMIT most);
 		GET DIAGNOSTICS k = ROW_COUNT;
 		n := n + k;
+		DELETE FROM jacksync.event WHERE ctid = ANY (ARRAY(
+			SELECT e.ctid FROM jacksync.event e WHERE e.received_at < now() - runs AND e.pending = '{}' LIMIT most));
+		GET DIAGNOSTICS k = ROW_COUNT;
+		n := n + k;
 		DELETE FROM jacksync.intent WHERE intent_id IN (
 			SELECT i.intent_id FROM jacksync.intent i
 			WHERE i.state IN ('done', 'rejected', 'superseded') AND i.finished_at < now() - runs LIMIT most);
@@ -91,6 +95,11 @@ BEGIN
 		AND (x.external_id = forget.external_id OR x.local_id = ANY (locals));
 	DELETE FROM jacksync.drift d WHERE d.entity = forget.entity
 		AND (d.external_id = forget.external_id OR d.local_id = ANY (locals));
+	DELETE FROM jacksync.detail d USING jacksync.stream s
+		WHERE s.stream_id = d.stream_id AND s.entity = forget.entity AND d.external_id = forget.external_id;
+	DELETE FROM jacksync.event v USING jacksync.stream s
+		WHERE s.entity = forget.entity AND v.server = s.server
+			AND jsonb_path_exists(v.payload, '$.** ? (@ == $id)', jsonb_build_object('id', forget.external_id));
 	DELETE FROM jacksync.pending_delete d USING jacksync.stream s
 		WHERE s.stream_id = d.stream_id AND s.entity = forget.entity AND d.external_id = forget.external_id;
 	UPDATE jacksync.alert a SET message = 'forgotten', context = '{}', resolved_at = coalesce(a.resolved_at, now())

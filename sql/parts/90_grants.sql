@@ -18,7 +18,7 @@ DECLARE
 		resolve_conflicts,undo,requeue,discard,silence_alerts,test_channel,release_deletes,reject_deletes,may_override,wake_worker,start_worker}';
 	admin		constant text[] := '{load_config,export_config,forget,adopt}';
 	views		constant text[] := '{record,status,worker_status,stuck,stat,progress,open_conflict,held_delete,drift,sync_run,sync_error,manual_conflict,
-		audit_log,alert,alert_delivery,alert_silence}';
+		audit_log,alert,alert_delivery,alert_silence,detail,event}';
 	config		constant text[] := '{entity,authority,stream,stale_policy,alert_threshold,alert_channel,operation_guard,maintenance_window}';
 	-- the checks run with the rights of the role that writes the configuration
 	checks		constant text := '^(check|document)_|^(config_error|column_list|base_type|is_restore|is_mail_address|channel_lacks)$';
