@@ -130,7 +130,8 @@ js_time_floor(JsStream *stream, TimestampTz time)
 /*
  * A lower bound that is early enough.  Where naive times are used and the
  * clock is set within two hours, an hour may come twice: the bound goes back
- * by as much.
+ * by as much, and once more, because going back into that hour shows the same
+ * time on the clock.
  */
 TimestampTz
 js_time_safe(JsStream *stream, TimestampTz time)
@@ -142,7 +143,7 @@ js_time_safe(JsStream *stream, TimestampTz time)
 		return time;
 	jump = local_time(stream->datetime_zone, time + width / 2) -
 		local_time(stream->datetime_zone, time - width / 2) - width;
-	return time - (jump < 0 ? -jump : jump);
+	return time - 2 * (jump < 0 ? -jump : jump);
 }
 
 /* The clock of a zone at a time. */
