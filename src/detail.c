@@ -42,6 +42,7 @@ typedef struct Wanted
 	char	   *external_id;
 	Jsonb	   *listed;			/* NULL: nothing is known of it */
 	int64		tick;
+	bool		failed_before;
 	char	   *problem;		/* why it could not be read; NULL: it was */
 } Wanted;
 
@@ -76,6 +77,7 @@ static void match_records(JsCycle *cycle, JsStream *shape, JsPage *page,
 						  List *asked);
 static void gather(JsCycle *cycle, Wanted *wanted, Jsonb *record);
 static void apply_gathered(JsCycle *cycle);
+static void forget_problem(JsApply *apply, Wanted *wanted);
 static void cross_out(JsCycle *cycle, Wanted *wanted);
 static void store_problem(JsCycle *cycle, JsApply *apply, Wanted *wanted);
 
@@ -256,7 +258,7 @@ static List *
 read_wanted(JsCycle *cycle, int limit)
 {
 	static JsStatement statement = {
-		"SELECT external_id, listed, tick FROM jacksync.detail"
+		"SELECT external_id, listed, tick, attempts > 0 FROM jacksync.detail"
 		" WHERE stream_id = $1 AND wanted AND external_id > $2"
 		" AND (next_attempt_at IS NULL OR next_attempt_at <= pg_catalog.now())"
 		" ORDER BY external_id LIMIT $3",
@@ -277,6 +279,7 @@ read_wanted(JsCycle *cycle, int limit)
 		wanted->external_id = js_get_text(row, 1);
 		wanted->listed = js_get_jsonb(row, 2);
 		wanted->tick = js_get_int8(row, 3);
+		wanted->failed_before = js_get_bool(row, 4);
 		result = lappend(result, wanted);
 	}
 	return result;
@@ -444,6 +447,7 @@ gather(JsCycle *cycle, Wanted *wanted, Jsonb *record)
 
 	copy->external_id = pstrdup(wanted->external_id);
 	copy->tick = wanted->tick;
+	copy->failed_before = wanted->failed_before;
 	copy->problem = wanted->problem ? pstrdup(wanted->problem) : NULL;
 	details->done = lappend(details->done, copy);
 	if (record != NULL && JB_ROOT_IS_OBJECT(record))
@@ -479,6 +483,8 @@ apply_gathered(JsCycle *cycle)
 	apply.defer_deletes = true;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->stream, false);
 	apply.counts = cycle->counts;
+	foreach(cell, details->done)
+		forget_problem(&apply, lfirst(cell));
 	js_apply_page(&apply, details->records);
 	foreach(cell, details->done)
 	{
@@ -500,6 +506,20 @@ apply_gathered(JsCycle *cycle)
 	details->done = NIL;
 	details->records = NIL;
 	MemoryContextReset(details->mcxt);
+}
+
+/* A detail that could not be read is here now. */
+static void
+forget_problem(JsApply *apply, Wanted *wanted)
+{
+	JsLink		link = {0};
+	JsSubject	subject;
+
+	if (wanted->problem != NULL || !wanted->failed_before)
+		return;
+	link.external_id = wanted->external_id;
+	subject = js_apply_subject(apply, &link);
+	js_failure_resolved(&subject, "pull");
 }
 
 /* A detail was applied: it is not wanted any more, unless it is again. */

@@ -114,8 +114,9 @@ $run = $odd->sync('acked');
 is("$run->{success}/$run->{processed}", 't/0', 'and gone');
 
 # what is kept
+$odd->sync('people');
 $sql->("UPDATE jacksync.event SET received_at = now() - interval '1 year'; INSERT INTO jacksync.event VALUES ('odd', 1, 'waits', NULL, '{}', now() - interval '1 year', '{1}')");
-$sql->('SELECT jacksync.purge(10000)');
+$sql->("LOAD 'jacksync'; SELECT jacksync.purge(10000)");
 is($sql->('SELECT string_agg(event_id, \' \') FROM jacksync.event'), 'waits', 'old events are purged, but never one that waits');
 
 $odd->node->stop;
