@@ -67,6 +67,7 @@ static void mark_record(JsEntity *entity, int32 stream_id,
 						RowChanges *changes);
 static void mark_new_row(JsEntity *entity, int32 stream_id,
 						 RowChanges *changes);
+static int32 stream_of(JsEntity *entity, JsRow *row);
 static void follow_row(JsEntity *entity, JsRow *row, RowChanges *changes);
 static void mark_changed(JsEntity *entity, JsLink *link,
 						 RowChanges *changes);
@@ -275,7 +276,7 @@ mark_new_row(JsEntity *entity, int32 stream_id, RowChanges *changes)
 	}
 
 	link.entity_id = entity->entity_id;
-	link.stream_id = stream_id;
+	link.stream_id = entity->property ? stream_of(entity, &row) : stream_id;
 	link.local_id = changes->local_id;
 	link.state = JS_NEW_HERE;
 	link.dirty = true;
@@ -283,6 +284,32 @@ mark_new_row(JsEntity *entity, int32 stream_id, RowChanges *changes)
 	link.local_time_known = true;
 	link.local_updated_at = changes->at;
 	js_link_insert(&link);
+}
+
+/*
+ * The stream of a new row where the servers of an entity are told apart by a
+ * column: the one with its value.  0 if there is none: the row waits for it.
+ */
+static int32
+stream_of(JsEntity *entity, JsRow *row)
+{
+	static JsStatement statement = {
+		"SELECT stream_id FROM jacksync.stream"
+		" WHERE entity = $1 AND property_value = $2",
+		{TEXTOID, TEXTOID}
+	};
+	JsSecurity	security;
+	JsArgs		args = {0};
+	char	   *value;
+
+	if (row->property.isnull)
+		return 0;
+	js_owner_begin(&security, entity->owner);
+	value = js_value_to_key(entity->property, row->property);
+	js_owner_end(&security);
+	js_arg_text(&args, entity->name);
+	js_arg_text(&args, value);
+	return js_run(&statement, &args) > 0 ? js_get_int4(0, 1) : 0;
 }
 
 /*

@@ -616,13 +616,18 @@ table_name(JsEntity *entity, bool only)
 					quote_qualified_identifier(nspname, relname));
 }
 
-/* The columns that read_row() wants: key, external id, urgency, fields. */
+/*
+ * The columns that read_row() wants: key, external id, property, urgency,
+ * fields.
+ */
 static void
 append_columns(StringInfo sql, JsEntity *entity)
 {
 	for (int i = 0; i < entity->nkeys; i++)
 		appendStringInfo(sql, "%s, ", quote_identifier(entity->keys[i].name));
 	appendStringInfoString(sql, quote_identifier(entity->external.name));
+	if (entity->property != NULL)
+		appendStringInfo(sql, ", %s", quote_identifier(entity->property->name));
 	if (entity->urgency != NULL)
 		appendStringInfo(sql, ", %s", quote_identifier(entity->urgency->name));
 	for (int i = 0; i < entity->nfields; i++)
@@ -656,6 +661,9 @@ read_row(JsEntity *entity, JsRow *row)
 										   &row->keys[i].isnull);
 	row->external.value = SPI_getbinval(tuple, tupdesc, column++,
 										&row->external.isnull);
+	if (entity->property != NULL)
+		row->property.value = SPI_getbinval(tuple, tupdesc, column++,
+											&row->property.isnull);
 	if (entity->urgency != NULL)
 		row->urgency.value = SPI_getbinval(tuple, tupdesc, column++,
 										   &row->urgency.isnull);

@@ -275,6 +275,8 @@ read_slot(JsEntity *entity, TupleTableSlot *slot, JsRow *row)
 	for (int i = 0; i < entity->nkeys; i++)
 		take_value(slot, &entity->keys[i], &row->keys[i]);
 	take_value(slot, &entity->external, &row->external);
+	if (entity->property != NULL)
+		take_value(slot, entity->property, &row->property);
 	if (entity->urgency != NULL)
 		take_value(slot, entity->urgency, &row->urgency);
 	for (int i = 0; i < entity->nfields; i++)

@@ -25,7 +25,8 @@ typedef struct JsRow
 	char	   *local_id;		/* the primary key as text */
 	JsValue    *keys;
 	JsValue		external;
-	JsValue		urgency;		/* if the entity names a column for it */
+	JsValue		property;		/* if the entity names a column for it */
+	JsValue		urgency;		/* likewise */
 	JsValue    *values;			/* of the entity's fields */
 	bool		direct;			/* it was read at tid, and is locked */
 	ItemPointerData tid;
