@@ -15,10 +15,12 @@
 #include "compat.h"
 #include "jacksync.h"
 #include "outbound.h"
+#include "page.h"
 #include "txn.h"
 #include "value.h"
 
 static Jsonb *typed_id(JsCycle *cycle, const char *external_id);
+static JsStream shape_of_one(JsStream *stream, Jsonb *read);
 static char *last_segment(const char *location);
 
 /* Variables for a request about one record; intent may be NULL. */
@@ -163,6 +165,27 @@ js_answer_records(JsCycle *cycle, JsHttpResponse *response, Jsonb *template)
 }
 
 /*
+ * The stream as it reads one record: its id may be elsewhere than in a list,
+ * or in an event.
+ */
+static JsStream
+shape_of_one(JsStream *stream, Jsonb *read)
+{
+	JsStream	shape = *stream;
+	char	   *key = js_option_text(read, "primary_key");
+
+	if (key == NULL && stream->detail != NULL)
+		key = js_option_text(stream->detail, "primary_key");
+	if (key != NULL)
+	{
+		shape.primary_key = *js_path_make(key);
+		shape.keyed = false;
+		shape.key_template = NULL;
+	}
+	return shape;
+}
+
+/*
  * The record in an answer, if the answer is one: it must have the id that we
  * asked for (NULL: any).
  */
@@ -172,19 +195,24 @@ js_answer_record(JsCycle *cycle, JsHttpResponse *response,
 {
 	Jsonb	   *read = js_jsonb_member(cycle->stream->push, "read");
 	bool		has_path = js_jsonb_member(read, "record_path") != NULL;
+	JsStream	shape = shape_of_one(cycle->stream, read);
 
 	/* where push.read has it, or the answer itself */
 	for (int i = has_path ? 0 : 1; i < 2; i++)
 	{
 		List	   *records = js_answer_records(cycle, response, i == 0 ? read :
 												js_jsonb_in("{\"record_path\": \"$\"}"));
+		Jsonb	   *record;
 		char	   *id;
 
 		if (list_length(records) != 1 || !JB_ROOT_IS_OBJECT((Jsonb *) linitial(records)))
 			continue;
-		id = js_record_id(cycle->stream, false, linitial(records));
-		if (id != NULL && (external_id == NULL || strcmp(id, external_id) == 0))
-			return linitial(records);
+		record = linitial(records);
+		id = js_record_id(&shape, false, record);
+		if (id == NULL || (external_id != NULL && strcmp(id, external_id) != 0))
+			continue;
+		return cycle->stream->keyed && shape.key_template == NULL ?
+			js_record_with(record, JS_KEY, js_jsonb_string(id)) : record;
 	}
 	return NULL;
 }

@@ -104,6 +104,7 @@ static JsStream *
 read_stream(void)
 {
 	JsStream   *stream = palloc0(sizeof(JsStream));
+	Jsonb	   *read;
 	char	   *text;
 	bool		isnull;
 
@@ -150,7 +151,9 @@ read_stream(void)
 	(void) get_time(38, &stream->next_due_at);
 	stream->parent_path = optional_path(js_get_text(0, 39));
 	stream->key_template = js_get_text(0, 40);
-	stream->keyed = stream->key_template != NULL || stream->detail != NULL;
+	read = stream->push ? js_jsonb_member(stream->push, "read") : NULL;
+	stream->keyed = stream->key_template != NULL || stream->detail != NULL ||
+		(read != NULL && js_jsonb_member(read, "primary_key") != NULL);
 	return stream;
 }
 

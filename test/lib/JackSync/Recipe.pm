@@ -74,6 +74,14 @@ sub secret
 
 sub dir { return $_[0]{dir}; }
 
+=head2 database(name)
+
+The database in which it runs, if it is not "postgres".
+
+=cut
+
+sub database { my ($self, $name) = @_; $self->{database} = $name if defined $name; return $self->{database} // 'postgres'; }
+
 =head2 sql(heading)
 
 The SQL under a heading, for this test's addresses.
@@ -124,7 +132,7 @@ sub run
 
 	foreach my $heading (@headings ? @headings : @{ $self->{order} })
 	{
-		my ($status, $out, $err) = $node->psql('postgres', $self->sql($heading));
+		my ($status, $out, $err) = $node->psql($self->database, $self->sql($heading));
 
 		is($status, 0, "$self->{page}: $heading") or diag($err);
 	}
