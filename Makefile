@@ -71,6 +71,7 @@ OBJS = \
 	src/absent.o \
 	src/outbound.o \
 	src/answer.o \
+	src/check.o \
 	src/lookup.o \
 	src/reconcile.o \
 	src/run.o \

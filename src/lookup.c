@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "check.h"
 #include "compat.h"
 #include "jacksync.h"
 #include "outbound.h"
@@ -46,6 +47,11 @@ js_outbound_resolve(JsCycle *cycle)
 	JsSecurity	security;
 	MemoryContext old;
 
+	if (cycle->check != NULL)
+	{
+		js_check_start(cycle);
+		return;
+	}
 	js_txn_begin("reading open intents");
 	js_internal_begin(&security);
 	old = MemoryContextSwitchTo(cycle->mcxt);

@@ -24,6 +24,7 @@
 #include "utils/portal.h"
 #include "utils/timestamp.h"
 
+#include "check.h"
 #include "compat.h"
 #include "http.h"
 #include "jacksync.h"
@@ -36,6 +37,7 @@
 
 JS_FUNCTION(jacksync_sync);
 JS_FUNCTION(jacksync_push);
+JS_FUNCTION(jacksync_check_stream);
 
 /* The sum of what several cycles did. */
 typedef struct Total
@@ -45,6 +47,7 @@ typedef struct Total
 	bool		success;
 	JsCounts	counts;
 	char	   *error;
+	JsCheck    *check;			/* NULL: ordinary cycles */
 } Total;
 
 static void record_failure(JsCycle *cycle, const char *message, bool rethrow);
@@ -187,6 +190,42 @@ jacksync_push(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * Procedure check_stream(entity text, server name, external_id text,
+ * INOUT measured, INOUT message): tries the PMS out.
+ */
+Datum
+jacksync_check_stream(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	Total		total = {0};
+	JsCheck		check = {0};
+	Datum		values[2];
+	bool		nulls[2];
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("entity must not be null")));
+	check.mcxt = CurrentMemoryContext;
+	check.external_id = PG_ARGISNULL(2) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(2));
+	total.check = &check;
+	run_streams(fcinfo, true, &total);
+	if (check.message == NULL)
+		check.message = total.error;
+	nulls[0] = check.measured == NULL;
+	if (check.measured != NULL)
+		values[0] = CStringGetTextDatum(check.measured);
+	nulls[1] = check.message == NULL;
+	if (check.message != NULL)
+		values[1] = CStringGetTextDatum(check.message);
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  values, nulls)));
+}
+
 /* Run a cycle of every stream that the arguments name. */
 static void
 run_streams(FunctionCallInfo fcinfo, bool push_only, Total *total)
@@ -286,6 +325,7 @@ run_cycle(MemoryContext mcxt, int32 stream_id, const char *what,
 	PG_TRY();
 	{
 		cycle = js_cycle_start(mcxt, stream_id, push_only, true);
+		cycle->check = total->check;
 		while (!cycle->done)
 		{
 			bool		latch_set;

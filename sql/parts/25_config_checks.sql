@@ -106,6 +106,9 @@ AS $$
 				INTERSECT ALL
 				SELECT substr(w, k, 2) FROM generate_series(1, length(w) - 1) AS k) AS pair) AS c
 	WHERE 2 * c.common >= greatest(length(w), length(word), 3) - 1
+		-- letters that changed places
+		OR (length(w) = length(word) AND (SELECT string_agg(l, '' ORDER BY l) FROM string_to_table(w, NULL) AS l)
+			= (SELECT string_agg(l, '' ORDER BY l) FROM string_to_table(lower(word), NULL) AS l))
 	ORDER BY c.common::numeric / greatest(length(w), length(word)) DESC, i
 	LIMIT 1
 $$;
@@ -130,7 +133,7 @@ BEGIN
 	LOOP
 		PERFORM jacksync.config_error(tab, col,
 			format('unknown member "%s" in %s', left(member, 100), place), detail,
-			coalesce(format('Perhaps you mean "%s". ', jacksync.check_nearest(member, allowed)), '')
+			coalesce('Perhaps you mean "' || jacksync.check_nearest(member, allowed) || '". ', '')
 			|| format('Valid members are: %s.', array_to_string(allowed, ', ')));
 	END LOOP;
 END;

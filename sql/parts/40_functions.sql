@@ -32,6 +32,28 @@ LANGUAGE C;
 COMMENT ON PROCEDURE jacksync.push(text, name) IS
 'send local changes to the PMS now, in this session';
 
+CREATE FUNCTION jacksync.stream_tier(push jsonb)
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN push ? 'if_match' AND push ? 'idempotency_header' THEN 'A'
+		WHEN push ? 'if_match' THEN 'B'
+		WHEN push ? 'idempotency_header' THEN 'C'
+		WHEN push ?| '{update,create,delete}' THEN 'D'
+	END
+$$;
+COMMENT ON FUNCTION jacksync.stream_tier(jsonb) IS
+'what a stream declares that its PMS promises of writes: A If-Match and idempotency key, B If-Match, C key, D neither; NULL: it is not written to';
+
+CREATE PROCEDURE jacksync.check_stream(entity text, server name DEFAULT NULL, external_id text DEFAULT NULL,
+	INOUT measured text DEFAULT NULL, INOUT message text DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'jacksync_check_stream'
+LANGUAGE C;
+COMMENT ON PROCEDURE jacksync.check_stream(text, name, text, text, text) IS
+'tries out whether the PMS honours If-Match and the idempotency key, by writing a value back that a record has already; measured is the tier, as in jacksync.status';
+
 CREATE FUNCTION jacksync.detect_conflict(entity text, pms_record jsonb, server name DEFAULT NULL)
 RETURNS jacksync.conflict_result
 AS 'MODULE_PATHNAME', 'jacksync_detect_conflict'

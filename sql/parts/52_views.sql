@@ -64,7 +64,8 @@ SELECT s.entity, s.server, t.last_sync_at AS last_sync,
 		WHERE m.entity = s.entity AND m.server = s.server AND m.status = 'pending') AS pending_conflicts,
 	(SELECT string_agg(a.message, ' ' ORDER BY a.alert_id) FROM jacksync.alert a
 		WHERE a.resolved_at IS NULL AND a.level = 'critical'
-			AND a.entity = s.entity AND a.server = s.server) AS banner
+			AND a.entity = s.entity AND a.server = s.server) AS banner,
+	jacksync.stream_tier(s.push) AS tier
 FROM jacksync.stream s
 	JOIN jacksync.entity e ON e.entity = s.entity
 	LEFT JOIN jacksync.stream_state t ON t.stream_id = s.stream_id
@@ -73,6 +74,7 @@ COMMENT ON VIEW jacksync.status IS
 'how every entity stands with every server';
 COMMENT ON COLUMN jacksync.status.status IS 'connected, syncing, stale or error';
 COMMENT ON COLUMN jacksync.status.pending_push IS 'records with local changes that the PMS, or a revert, has yet to take up';
+COMMENT ON COLUMN jacksync.status.tier IS 'what the PMS promises of writes: A, B, C or D (see stream_tier and check_stream)';
 COMMENT ON COLUMN jacksync.status.banner IS 'what everybody should see: the open critical alerts';
 
 CREATE VIEW jacksync.open_conflict AS

@@ -108,6 +108,24 @@ INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lo
 INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"update": {"method": "PUT"}}');
 INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"update": {"path": "/s", "body_style": "xml"}}');
 INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read_before_write": true}');
+-- operations that write
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"update": {"path": "/s"}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "update": [{"path": "/s"}, {"path": "/s", "feilds": {}}]}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "update": {"path": "/s", "fields": {"notes": 1}}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "update": {"path": "/s", "fields": {"notes": "$.list[*].text"}}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "update": {"path": "/s", "nulls": "never"}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "update": {"path": "/s", "when": {}}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "update": {"path": "/s", "success_path": "$.ok =="}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "update": {"path": "/s", "body": {"id": "{record.id}"}}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "update": {"path": "/s", "id_path": "$.id"}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"create": {"path": "/s", "body_style": "replace"}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"create": {"path": "/s", "id_path": "$.["}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"create": {"path": "/s"}, "find": {"path": "/s", "query": {"all": true}}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "delete": {"path": "/s", "when": {"status": "gone"}}}');
+INSERT INTO jacksync.stream (entity, server, request, push) VALUES ('stays', 'lodge', '{"path": "/s"}', '{"read": {"path": "/s/{record.id}"}, "delete": {"path": "/s"}, "read_before_wriet": true}');
+SELECT push, jacksync.stream_tier(push) FROM (VALUES
+	('{"update": {}, "if_match": "etag", "idempotency_header": "Key"}'::jsonb), ('{"update": {}, "if_match": "etag"}'),
+	('{"update": {}, "idempotency_header": "Key"}'), ('{"delete": {}}'), ('{"read": {}}'), (NULL)) AS v (push);
 INSERT INTO jacksync.stream (entity, server, request, response_rules) VALUES ('stays', 'lodge', '{"path": "/s"}', '[{"status": 409, "action": "again"}]');
 INSERT INTO jacksync.stream (entity, server, request, response_rules) VALUES ('stays', 'lodge', '{"path": "/s"}', '[{"status": "4xx", "action": "retry"}]');
 INSERT INTO jacksync.stream (entity, server, request, poll_interval) VALUES ('stays', 'lodge', '{"path": "/s"}', '0');

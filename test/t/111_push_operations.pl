@@ -245,6 +245,20 @@ $sync->('guests');
 like($sql->("SELECT error FROM jacksync.sync_error WHERE external_id = 'GST-000016' AND state = 'dead'"), qr/HTTP 404/, 'a 404 for a record that is there is a dead letter');
 is($sql->("SELECT phone FROM guests WHERE external_id = 'GST-000016'"), 'wrong way', 'and deletes nothing');
 
+# what the PMS promises, declared and measured
+sub tier { my ($status, $out, $err) = $node->psql("postgres", "CALL jacksync.check_stream('guests')"); return $out; }
+$push->("guests", { if_match => "etag", idempotency_header => "Idempotency-Key", update => { path => "/v1/guests/{record.id}" } });
+is($sql->("SELECT tier FROM jacksync.status WHERE entity = 'guests'"), "A", "the tier is shown");
+my $values = $json->encode({ map { my $r = $pms->record("guests", $id->("GST", $_)); delete $r->{updatedAt}; ($_ => $r) } 1 .. 12 });
+is(tier(), "A|If-Match is honoured: a wrong version was refused. The idempotency key is honoured.", "and measured: both");
+$pms->config({ idempotency => JSON::PP::false });
+is(tier(), "B|If-Match is honoured: a wrong version was refused. The idempotency key is ignored: the repeated request was refused.", "only If-Match");
+$pms->config({ etags => JSON::PP::false, idempotency => JSON::PP::true });
+like(tier(), qr/^C\|If-Match is ignored.*cannot be seen/, "no versions: the key cannot be seen");
+$pms->config({ etags => JSON::PP::true });
+is($json->encode({ map { my $r = $pms->record("guests", $id->("GST", $_)); delete $r->{updatedAt}; ($_ => $r) } 1 .. 12 }), $values, "no value was changed by it");
+$sync->("guests");
+
 # a PMS that is tired
 $push->('guests', { update => { path => '/v1/guests/{record.id}' } });
 $pms->faults({ kind => 'status', status => 429, headers => { 'Retry-After' => '90' }, match => { method => 'PATCH', path => '/v1/' } });
