@@ -41,6 +41,8 @@ OBJS = \
 	src/stream.o \
 	src/window.o \
 	src/config.o \
+	src/credential.o \
+	src/token.o \
 	src/auth.o \
 	src/installation.o \
 	src/link.o \
@@ -64,6 +66,7 @@ OBJS = \
 	src/walk.o \
 	src/deliver.o \
 	src/cycle.o \
+	src/request.o \
 	src/detail.o \
 	src/events.o \
 	src/pull.o \

@@ -6,8 +6,8 @@
  * The order is that of the protocol: outcomes that are unknown are looked up
  * first, because their records cannot be applied before; then the PMS's
  * changes are pulled and merged; then what is left of the local changes goes
- * out.  This file has what all phases share: start and end, sending requests
- * with credentials, and what answers mean.
+ * out.  This file has the start and the end; request.c sends what the phases
+ * ask for.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,16 +17,15 @@
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "auth.h"
 #include "compat.h"
 #include "config.h"
 #include "cycle.h"
-#include "httpdate.h"
 #include "installation.h"
 #include "jacksync.h"
 #include "limiter.h"
@@ -37,16 +36,13 @@
 
 #define MIN_BACKOFF_MS	1000
 #define MAX_BACKOFF_MS	300000
+#define LONGEST_LEAST_MS 60000
 
 static void load_cycle(JsCycle *cycle);
 static void begin_run(JsCycle *cycle);
-static void launch(JsCycle *cycle);
-static void judge(JsCycle *cycle, JsHttpResponse *response);
-static void measure_skew(JsCycle *cycle, JsHttpResponse *response);
-static void token_arrived(JsCycle *cycle, JsHttpResponse *response);
 static void finish(JsCycle *cycle);
+static void tell_codes(JsCycle *cycle);
 static int64 next_delay(JsCycle *cycle, int64 interval, int failures);
-static char *redirect_host(JsHttpResponse *response);
 
 /*
  * Start a cycle: read the configuration, open a run.  Errors of the
@@ -107,89 +103,10 @@ js_cycle_step(JsCycle *cycle)
 	if (cycle->stream == NULL)
 		load_cycle(cycle);
 	else if (cycle->call == NULL)
-		launch(cycle);
+		js_request_launch(cycle);
 	else
-	{
-		JsHttpCall *call = cycle->call;
-		JsHttpResponse *response = js_http_response(call);
-
-		cycle->call = NULL;
-		if (!cycle->fetching_token)
-			measure_skew(cycle, response);
-		if (!cycle->fetching_token)
-			judge(cycle, response);
-		if (cycle->fetching_token)
-			token_arrived(cycle, response);
-		else if (cycle->verdict == JS_VERDICT_REFRESH_TOKEN &&
-				 !cycle->token_renewed && js_auth_uses_token(cycle->server))
-		{
-			/* it may have been revoked: once more with a new one */
-			cycle->token_renewed = true;
-			js_txn_begin("forgetting a token");
-			js_auth_token_forget(cycle->server);
-			js_txn_end();
-			launch(cycle);
-		}
-		else
-		{
-			cycle->token_renewed = false;
-			cycle->resume(cycle, response);
-		}
-		js_http_close(call);
-	}
+		js_request_answered(cycle);
 	MemoryContextSwitchTo(old);
-}
-
-/*
- * What does the answer mean?  One that is to be ignored is, for who asked, an
- * answer without content.
- */
-static void
-judge(JsCycle *cycle, JsHttpResponse *response)
-{
-	cycle->verdict = js_verdict(cycle->stream, response, &cycle->by_rule);
-	if (cycle->verdict == JS_VERDICT_IGNORE)
-	{
-		response->status = 204;
-		response->body_len = 0;
-		response->body = "";
-	}
-}
-
-/*
- * How far the clock of the PMS is ahead of ours, by the Date header.  The
- * header is cut to seconds, and was written at some moment between request
- * and answer: every answer gives an interval, and those of one cycle are
- * intersected.  An answer out of a cache (Age) says nothing.
- */
-static void
-measure_skew(JsCycle *cycle, JsHttpResponse *response)
-{
-	const char *date = js_http_header(response, "Date");
-	long long	seconds;
-	TimestampTz stamp;
-	int64		low;
-	int64		high;
-
-	if (response->failure != JS_HTTP_OK || date == NULL ||
-		js_http_header(response, "Age") != NULL ||
-		!js_http_date(date, &seconds) ||
-		seconds < 0 || seconds > INT64CONST(32503680000) ||
-		response->received_at < response->sent_at)
-		return;
-	stamp = time_t_to_timestamptz((pg_time_t) seconds);
-	low = stamp - response->received_at;
-	high = stamp + USECS_PER_SEC - response->sent_at;
-	if (cycle->skew_known && Max(low, cycle->skew_low) <= Min(high, cycle->skew_high))
-	{
-		low = Max(low, cycle->skew_low);
-		high = Min(high, cycle->skew_high);
-	}
-	cycle->skew_known = true;
-	cycle->skew_low = low;
-	cycle->skew_high = high;
-	cycle->stream->skew = low + (high - low) / 2;
-	cycle->stream->skew_error = Max((high - low) / 2, 1);
 }
 
 /* The first step: read the configuration, and see what there is to do. */
@@ -226,9 +143,11 @@ load_cycle(JsCycle *cycle)
 	entity = js_entity_by_name(cycle->stream->entity, false);
 	js_entity_check(entity);
 	MemoryContextSwitchTo(cycle->mcxt);
+	cycle->owner = entity->owner;
 	cycle->server = js_server_load(cycle->mcxt, cycle->stream->serverid,
-								   entity->owner);
+								   cycle->owner);
 	MemoryContextSwitchTo(cycle->step);
+	js_limiter_load(cycle->server);
 	js_txn_end();
 
 	if (cycle->reconcile != NULL)
@@ -272,107 +191,6 @@ JsVars *
 js_cycle_vars(JsCycle *cycle)
 {
 	return js_vars_new(CurrentMemoryContext);
-}
-
-/*
- * Send a request; resume is called with the answer.  The request is kept, to
- * be sent again with a new token.
- */
-void
-js_cycle_send(JsCycle *cycle, JsHttpRequest *request, JsResume resume)
-{
-	Assert(!js_txn_active());
-	cycle->request = *request;
-	cycle->resume = resume;
-	cycle->fetching_token = false;
-	launch(cycle);
-}
-
-/* Send the kept request, when the rate limit lets us, with credentials. */
-static void
-launch(JsCycle *cycle)
-{
-	JsHttpRequest request = cycle->request;
-	long		wait = js_limiter_delay(cycle->server);
-	bool		ready;
-
-	if (wait > 0)
-	{
-		cycle->not_before =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait);
-		return;
-	}
-	cycle->not_before = 0;
-
-	js_txn_begin("adding credentials to a request");
-	ready = js_auth_apply(cycle->server, &request) == JS_AUTH_READY;
-	if (!ready)
-	{
-		memset(&request, 0, sizeof(request));
-		js_auth_token_request(cycle->step, cycle->server, &request);
-	}
-	js_txn_end();
-
-	cycle->fetching_token = !ready;
-	js_limiter_note(cycle->server);
-	cycle->call = js_http_start(cycle->mcxt, &request);
-}
-
-/* An access token came, or did not. */
-static void
-token_arrived(JsCycle *cycle, JsHttpResponse *response)
-{
-	char	   *problem;
-
-	cycle->fetching_token = false;
-	if (response->failure != JS_HTTP_OK)
-		problem = psprintf("could not get an access token: %s",
-						   response->error);
-	else
-	{
-		js_txn_begin("storing a token");
-		problem = js_auth_token_store(cycle->server, response);
-		js_txn_end();
-	}
-	if (problem != NULL)
-	{
-		js_cycle_fail(cycle, problem);
-		return;
-	}
-	launch(cycle);
-}
-
-/*
- * What is wrong with an answer, in words for an operator; NULL if it is a
- * success, by its status or by a rule of the stream.  cycle->verdict says
- * what to do about it.  Notes how long the PMS wants to be left alone.
- */
-char *
-js_cycle_problem(JsCycle *cycle, JsHttpResponse *response)
-{
-	if (response->failure != JS_HTTP_OK)
-		return pstrdup(response->error);
-	if (cycle->verdict == JS_VERDICT_OK || cycle->verdict == JS_VERDICT_IGNORE)
-		return NULL;
-	cycle->retry_after_ms = Max(cycle->retry_after_ms,
-								js_verdict_pause_ms(response));
-	if (response->status >= 300 && response->status < 400)
-		return psprintf("unexpected redirect to host %s (HTTP %ld), which is not followed",
-						redirect_host(response), response->status);
-	return psprintf("the PMS answered HTTP %ld: %s", response->status,
-					js_verdict_words(response));
-}
-
-/* Where a redirect points, for people: never its query, which may be secret. */
-static char *
-redirect_host(JsHttpResponse *response)
-{
-	const char *location = js_http_header(response, "Location");
-	char	   *host = location ?
-	js_http_host(CurrentMemoryContext, location) : NULL;
-
-	return host ? psprintf("\"%s\"", host) :
-		pstrdup(location ? "(the same)" : "(none named)");
 }
 
 /* The cycle failed. */
@@ -444,6 +262,9 @@ finish(JsCycle *cycle)
 
 	if (cycle->run_id != 0)
 		js_run_finish(cycle->run_id, &cycle->counts, cycle->error);
+	if (cycle->server != NULL)
+		js_limiter_save(cycle->server);
+	tell_codes(cycle);
 	if ((cycle->push_only && cycle->error == NULL) || js_reconcile_lists(cycle))
 		return;
 
@@ -451,7 +272,9 @@ finish(JsCycle *cycle)
 	if (js_run(&read, &args) == 0)
 		return;					/* the stream was dropped meanwhile */
 	before = js_get_int4(0, 1);
-	failures = cycle->error ? before + 1 : 0;
+	/* a run that left the server alone, as it should, did not fail once more */
+	failures = cycle->error == NULL ? 0 :
+		cycle->deferred ? Max(before, 1) : before + 1;
 	delay = next_delay(cycle, js_get_int8(0, 2), failures);
 	entity = js_get_text(0, 3);
 	server = js_get_text(0, 4);
@@ -473,7 +296,7 @@ finish(JsCycle *cycle)
 	}
 	js_run(&write, &args);
 
-	if (failures == 0 && before == 0)
+	if ((failures == 0 && before == 0) || cycle->deferred)
 		return;
 	memset(&args, 0, sizeof(args));
 	js_arg_text(&args, entity);
@@ -484,27 +307,52 @@ finish(JsCycle *cycle)
 	js_run(&alert, &args);
 }
 
+/* Tell of codes that no map of the stream knew. */
+static void
+tell_codes(JsCycle *cycle)
+{
+	static JsStatement statement = {
+		"SELECT jacksync.alert_unknown_codes($1, $2, $3)",
+		{TEXTOID, NAMEOID, TEXTOID}
+	};
+	JsArgs		args = {0};
+	StringInfoData codes;
+	ListCell   *cell;
+
+	if (cycle->stream == NULL || cycle->stream->unknown_codes == NIL)
+		return;
+	initStringInfo(&codes);
+	foreach(cell, cycle->stream->unknown_codes)
+		appendStringInfo(&codes, "%s%s", codes.len > 0 ? ", " : "",
+						 (char *) lfirst(cell));
+	js_arg_text(&args, cycle->stream->entity);
+	js_arg_name(&args, cycle->stream->server);
+	js_arg_text(&args, codes.data);
+	js_run(&statement, &args);
+}
+
 /*
- * Milliseconds until the next run: the interval, give or take a tenth, so
- * that many streams do not march in step; after failures longer and longer,
- * up to five minutes; and as long as the PMS asks for.
+ * Milliseconds until the next run.  After a success the interval, give or
+ * take a tenth, so that many streams do not march in step.  After failures
+ * anything up to a ceiling that doubles, from the interval to five minutes
+ * (full jitter), but never at once; and as long as the PMS asks for, or as
+ * its server is left alone.
  */
 static int64
 next_delay(JsCycle *cycle, int64 interval, int failures)
 {
-	int64		delay = interval;
+	int64		ceiling = Max(interval, MIN_BACKOFF_MS);
+	int64		least = Min(interval, LONGEST_LEAST_MS) / 2;
+	double		chance = pg_prng_double(&pg_global_prng_state);
 
-	if (failures > 0)
-	{
-		int64		backoff = MIN_BACKOFF_MS;
-
-		for (int i = 1; i < failures && backoff < MAX_BACKOFF_MS; i++)
-			backoff *= 2;
-		delay = Max(delay, Min(backoff, MAX_BACKOFF_MS));
-	}
-	delay += (int64) (delay * 0.2 *
-					  (pg_prng_double(&pg_global_prng_state) - 0.5));
-	return Max(delay, cycle->retry_after_ms);
+	if (failures == 0)
+		return interval + (int64) (interval * 0.2 * (chance - 0.5));
+	for (int i = 1; i < failures && ceiling < MAX_BACKOFF_MS; i++)
+		ceiling *= 2;
+	ceiling = Max(Min(ceiling, MAX_BACKOFF_MS), least);
+	return Max(least + (int64) ((ceiling - least) * chance),
+			   Max(cycle->retry_after_ms,
+				   cycle->server ? js_limiter_blocked_ms(cycle->server) : 0));
 }
 
 /* Free everything of a cycle, and cancel its request. */

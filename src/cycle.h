@@ -43,8 +43,11 @@ struct JsCycle
 	JsHttpCall *call;			/* NULL: none */
 	JsHttpRequest request;		/* kept, to be sent again after a token */
 	JsResume	resume;
+	Oid			owner;			/* of the table: whose mapping is used */
 	bool		fetching_token;
 	bool		token_renewed;
+	bool		token_waited;	/* for a brand-new one to be known */
+	int			busy_tries;		/* of the same request */
 	TimestampTz not_before;		/* rate limit: send then; 0: now */
 	JsVerdict	verdict;		/* on the last answer */
 	bool		by_rule;		/* a rule of the stream says so */
@@ -88,6 +91,7 @@ struct JsCycle
 	int64		advanced;		/* and newer ones */
 	bool		done;
 	bool		pull_complete;
+	bool		deferred;		/* the server is left alone */
 	char	   *error;			/* NULL: all went well */
 	int			retry_after_ms; /* what the PMS asked for; 0: nothing */
 };
@@ -104,6 +108,8 @@ extern void js_cycle_free(JsCycle *cycle);
 extern void js_cycle_send(JsCycle *cycle, JsHttpRequest *request,
 						  JsResume resume);
 extern char *js_cycle_problem(JsCycle *cycle, JsHttpResponse *response);
+extern void js_request_launch(JsCycle *cycle);
+extern void js_request_answered(JsCycle *cycle);
 extern MemoryContext js_cycle_new_request(JsCycle *cycle);
 extern JsVars *js_cycle_vars(JsCycle *cycle);
 extern void js_cycle_end(JsCycle *cycle);

@@ -301,17 +301,21 @@ make_mail(Message *message, JsHttpRequest *request)
 static void
 make_post(Message *message, JsHttpRequest *request)
 {
+	char	   *problem;
+	long		wait;
+
 	request->method = "POST";
 	request->url = webhook_url(message);
 	request->body = message->payload;
 	request->body_len = strlen(message->payload);
 	request->headers = list_make1(pstrdup("Content-Type: application/json"));
-	if (js_auth_apply(message->server, request) != JS_AUTH_READY)
+	if (js_token_used(message->server))
 		ereport(ERROR,
 				(errcode(ERRCODE_JS_CONFIG),
 				 errmsg("server \"%s\" of alert channel \"%s\" hands out tokens, which channels do not support",
 						message->server->name, message->channel),
 				 errhint("Use auth none, bearer, basic, digest or api_key.")));
+	(void) js_auth_apply(message->server, request, false, &wait, &problem);
 	if (strcmp(message->type, "webhook") == 0)
 		sign(message, request);
 }

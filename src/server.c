@@ -43,6 +43,7 @@ static List *mapping_options(Oid userid, Oid serverid, Oid *mapping_user,
 static bool is_named(const char *option, const char *prefix,
 					 const char *name);
 static char *read_secret(const char *name, const char *path);
+static char *without(char *text, const char *secret);
 static void wipe(void *arg);
 
 /*
@@ -60,6 +61,7 @@ js_server_load(MemoryContext mcxt, Oid serverid, Oid userid)
 	bool		found;
 
 	server->serverid = serverid;
+	server->mcxt = mcxt;
 	server->name = foreign->servername;
 	server->callback.func = wipe;
 	server->callback.arg = server;
@@ -236,6 +238,8 @@ wipe(void *arg)
 	for (JsOption *option = server->options; option; option = option->next)
 		if (option->secret)
 			explicit_bzero(option->value, strlen(option->value));
+	if (server->token != NULL)
+		explicit_bzero(server->token, strlen(server->token));
 }
 
 /*
@@ -270,25 +274,36 @@ js_server_secret(JsServer *server, const char *name)
 	return NULL;
 }
 
-/* A text without the values of secrets. */
+/* A text without the values of secrets and tokens. */
 char *
 js_server_redact(JsServer *server, const char *text)
 {
+	const char *tokens[] = {
+		server->token, server->refresh[0], server->refresh[1]
+	};
 	char	   *result = pstrdup(text);
 
 	for (JsOption *option = server->options; option; option = option->next)
-	{
-		size_t		len = strlen(option->value);
-		char	   *found;
-
-		/* short ones occur by chance */
-		if (!option->secret || len < 4)
-			continue;
-		while ((found = strstr(result, option->value)) != NULL)
-			result = psprintf("%.*s***%s", (int) (found - result), result,
-							  found + len);
-	}
+		if (option->secret)
+			result = without(result, option->value);
+	for (int i = 0; i < lengthof(tokens); i++)
+		if (tokens[i] != NULL)
+			result = without(result, tokens[i]);
 	return result;
+}
+
+/* A text without a secret; short ones occur by chance. */
+static char *
+without(char *text, const char *secret)
+{
+	size_t		len = strlen(secret);
+	char	   *at;
+
+	if (len < 4)
+		return text;
+	while ((at = strstr(text, secret)) != NULL)
+		text = psprintf("%.*s***%s", (int) (at - text), text, at + len);
+	return text;
 }
 
 /* What every request to the server has. */

@@ -48,6 +48,15 @@ typedef struct JsServer
 	int			rate_count;		/* 0: no limit */
 	int64		rate_period_us;
 	int			max_concurrency;	/* 0: no limit */
+
+	/* where the server hands out tokens (token.c) */
+	char	   *token;			/* in use */
+	int			token_refusals; /* of tokens before it */
+	int64		token_age_ms;
+	int			token_failures; /* in a row, to get one */
+	char	   *refresh[2];		/* the last one, and the one before */
+	char	   *refresh_used;
+	MemoryContext mcxt;
 	MemoryContextCallback callback;
 } JsServer;
 

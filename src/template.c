@@ -570,6 +570,15 @@ make_headers(Filling *filling, Jsonb *headers)
 	return result;
 }
 
+/* The headers that all requests of a server have. */
+List *
+js_template_headers(JsServer *server, Jsonb *headers)
+{
+	Filling		filling = {server, NULL};
+
+	return make_headers(&filling, headers);
+}
+
 /* Is there a header of that name? */
 static bool
 has_header(List *headers, const char *name)

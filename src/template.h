@@ -25,6 +25,7 @@ extern void js_template_request(MemoryContext mcxt, Jsonb *template,
 								JsServer *server, JsVars *vars,
 								JsHttpRequest *request);
 extern Jsonb *js_template_fill(JsServer *server, JsVars *vars, Jsonb *value);
+extern List *js_template_headers(JsServer *server, Jsonb *headers);
 extern char *js_template_encode(const char *value);
 
 #endif							/* JS_TEMPLATE_H */

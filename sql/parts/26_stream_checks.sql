@@ -543,6 +543,9 @@ BEGIN
 		SELECT e.entity_id, k FROM jacksync.entity e, jsonb_object_keys(NEW.fields) AS k
 		WHERE e.entity = NEW.entity
 		ON CONFLICT DO NOTHING;
+		IF TG_OP = 'UPDATE' AND NEW.fields <> OLD.fields THEN
+			PERFORM jacksync.alert_resolve('unknown_code', NEW.entity, NEW.server);
+		END IF;
 	END IF;
 	RETURN NULL;
 END;

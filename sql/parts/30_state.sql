@@ -413,16 +413,37 @@ COMMENT ON COLUMN jacksync.installation.timeline IS 'timeline of the cluster: an
 
 CREATE TABLE jacksync.token
 (
-	server_oid	oid PRIMARY KEY,
-	access_token text NOT NULL,
-	expires_at	timestamptz,
-	refresh_token text
+	server_oid		oid NOT NULL,
+	mapping_user	oid NOT NULL,
+	fingerprint		bigint NOT NULL,
+	access_token	text,
+	obtained_at		timestamptz,
+	expires_at		timestamptz,
+	refresh_at		timestamptz,
+	refresh_token	text,
+	previous_refresh_token text,
+	refreshing_until timestamptz,
+	failures		integer NOT NULL DEFAULT 0,
+	next_attempt_at	timestamptz,
+	last_error		text,
+	refusals		integer NOT NULL DEFAULT 0,
+	PRIMARY KEY (server_oid, mapping_user)
 );
 COMMENT ON TABLE jacksync.token IS 'access tokens in use; never dumped, readable by superusers only';
 COMMENT ON COLUMN jacksync.token.server_oid IS 'the foreign server';
+COMMENT ON COLUMN jacksync.token.mapping_user IS 'the role whose user mapping it was got with; 0: that of PUBLIC';
+COMMENT ON COLUMN jacksync.token.fingerprint IS 'changes with the credentials that it was got with';
 COMMENT ON COLUMN jacksync.token.access_token IS 'the token';
+COMMENT ON COLUMN jacksync.token.obtained_at IS 'when it came';
 COMMENT ON COLUMN jacksync.token.expires_at IS 'when it ends';
+COMMENT ON COLUMN jacksync.token.refresh_at IS 'when a new one is asked for';
 COMMENT ON COLUMN jacksync.token.refresh_token IS 'refresh token, where the PMS rotates it';
+COMMENT ON COLUMN jacksync.token.previous_refresh_token IS 'the one before it';
+COMMENT ON COLUMN jacksync.token.refreshing_until IS 'until then one process is getting a new token; the others wait';
+COMMENT ON COLUMN jacksync.token.failures IS 'failures in a row to get one';
+COMMENT ON COLUMN jacksync.token.next_attempt_at IS 'when that is tried again';
+COMMENT ON COLUMN jacksync.token.last_error IS 'why it failed';
+COMMENT ON COLUMN jacksync.token.refusals IS 'tokens in a row that the PMS did not accept though it gave them out';
 
 SELECT pg_catalog.pg_extension_config_dump('jacksync.link', '');
 SELECT pg_catalog.pg_extension_config_dump('jacksync.change', '');

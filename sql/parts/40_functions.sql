@@ -203,6 +203,10 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
 	END IF;
+	PERFORM jacksync.forgive_server(x.server) FROM
+		(SELECT DISTINCT s.server FROM jacksync.stream s
+			WHERE (sync_now.entity IS NULL OR s.entity = sync_now.entity)
+				AND (sync_now.server IS NULL OR s.server = sync_now.server)) x;
 	UPDATE jacksync.sync_error e SET next_attempt_at = pg_catalog.now()
 		WHERE e.state IN ('retry', 'waiting')
 			AND (sync_now.entity IS NULL OR e.entity = sync_now.entity)

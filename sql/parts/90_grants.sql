@@ -17,7 +17,7 @@ DECLARE
 	operator	constant text[] := '{sync,sync_now,push,apply,pause,resume,resync,reconcile,resolve_conflict,
 		resolve_conflicts,undo,requeue,discard,silence_alerts,test_channel,check_stream,release_deletes,reject_deletes,may_override,wake_worker,start_worker}';
 	admin		constant text[] := '{load_config,export_config,forget,adopt}';
-	views		constant text[] := '{record,status,worker_status,stuck,stat,progress,open_conflict,held_delete,drift,sync_run,sync_error,manual_conflict,
+	views		constant text[] := '{record,status,server_status,worker_status,stuck,stat,progress,open_conflict,held_delete,drift,sync_run,sync_error,manual_conflict,
 		audit_log,alert,alert_delivery,alert_silence,detail,event}';
 	config		constant text[] := '{entity,authority,stream,stale_policy,alert_threshold,alert_channel,operation_guard,maintenance_window}';
 	-- the checks run with the rights of the role that writes the configuration
