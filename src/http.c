@@ -460,6 +460,8 @@ js_http_response(JsHttpCall *call)
 static JsHttpFailure
 failure_of(JsHttpCall *call)
 {
+	long		sent = 0;
+
 	if (call->refused)
 		return JS_HTTP_REFUSED;
 	if (call->body.overflow || call->head.overflow)
@@ -485,8 +487,11 @@ failure_of(JsHttpCall *call)
 		case CURLE_SSL_ISSUER_ERROR:
 			return JS_HTTP_TLS;
 		case CURLE_URL_MALFORMAT:
-		case CURLE_UNSUPPORTED_PROTOCOL:
 			return JS_HTTP_REFUSED;
+		case CURLE_UNSUPPORTED_PROTOCOL:
+			/* of the URL; or what answers does not speak HTTP */
+			curl_easy_getinfo(call->easy, CURLINFO_REQUEST_SIZE, &sent);
+			return sent > 0 ? JS_HTTP_PROTOCOL : JS_HTTP_REFUSED;
 		case CURLE_RECV_ERROR:
 		case CURLE_SEND_ERROR:
 		case CURLE_SEND_FAIL_REWIND:

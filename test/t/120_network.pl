@@ -88,7 +88,7 @@ fails('wrong-length', qr/connection to the PMS broke/, 'a body that is too short
 fails('chunk-garbage', qr/makes no sense|broke/, 'chunks that are none');
 fails('html', qr/not valid JSON.*it begins "<html>Please log in/, 'a login page');
 fails('ndjson', qr/not valid JSON/, 'several documents');
-fails('not-http', qr/host "127.0.0.1"/, 'another protocol');
+fails('not-http', qr/makes no sense|broke/, 'another protocol');
 
 # N17: compression
 fails('double-gzip', qr/not valid JSON/, 'gzip in gzip');
