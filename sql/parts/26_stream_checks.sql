@@ -536,6 +536,12 @@ BEGIN
 		DELETE FROM jacksync.detail d WHERE d.stream_id = OLD.stream_id;
 		UPDATE jacksync.event e SET pending = array_remove(e.pending, OLD.stream_id)
 			WHERE e.server = OLD.server AND OLD.stream_id = ANY (e.pending);
+		-- who makes a stream anew does not want its records anew
+		UPDATE jacksync.link l SET stream_id = 0
+			FROM jacksync.entity e
+			WHERE e.entity = OLD.entity AND l.entity_id = e.entity_id AND l.stream_id = OLD.stream_id
+				AND e.property_column IS NULL
+				AND NOT EXISTS (SELECT FROM jacksync.stream s WHERE s.entity = OLD.entity);
 	ELSIF NOT jacksync.is_restore() THEN
 		INSERT INTO jacksync.stream_state (stream_id) VALUES (NEW.stream_id)
 		ON CONFLICT DO NOTHING;

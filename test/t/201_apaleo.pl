@@ -3,8 +3,8 @@
 # page border), 2 (no fractions in filters, seven digits in records), 5 (204 on
 # the first and the last page), 9 (count is wrong), 13 (cancelled ones are
 # asked for), 17 (the token ends), 18 (a page that is too big), 21 (absence),
-# 22 (refusals, 204), 23 (our own push comes
-# back), 31 (the sign of a zone).
+# 22 (refusals, 204), 23 (our own push comes back), 30 (unknown
+# members), 31 (the sign of a zone).
 use strict;
 use warnings FATAL => 'all';
 use Encode;
@@ -149,6 +149,11 @@ $guest = $last->(PATCH => qr/B0000009-1/)->[0];
 is("$guest->{op} $guest->{path} $guest->{value}{phone} $guest->{value}{birthPlace} $guest->{value}{address}{countryCode}", 'replace /primaryGuest +49 1 Ulm DE', 'as a whole');
 $run = $sync->('guests');
 is("$run->{updated}/$run->{pushed}/$run->{conflicts}", '0/0/0', 'the echo is nobody\'s change');
+
+# members that nobody knows (30)
+$pms->edit('reservations', 'B0000013-1', { marketSegment => { code => 'LEI' }, hasCityTax => JSON::PP::true });
+$run = $sync->();
+is("$run->{success}/$run->{updated}/$run->{conflicts}", 't/0/0', 'a member that is not mapped is no change');
 
 # a zone in the filter is encoded (31)
 $sql->("UPDATE jacksync.stream SET datetime_format = 'iso_offset', datetime_zone = 'Europe/Berlin', granularity = '1 second' WHERE entity = 'reservations'");

@@ -1,7 +1,8 @@
 # Cloudbeds as doc/pms/cloudbeds.md configures it, against a server that speaks
 # its dialect.  Traps of real documents that are met here: 1 (one instant on a
 # page border), 6 (200 with success false), 7 (no record path is no empty
-# list), 10 (an empty list), 11 (numbers as texts, "" for nothing), 12 (naive
+# list), 10 (an object keyed by
+# id, empty as a list), 11 (numbers as texts, "" for nothing), 12 (naive
 # times), 16 (429),
 # 15
 # (the answer of a write is no record), 20 (a guest is merged into another),
@@ -108,6 +109,23 @@ $sql->("UPDATE guests SET email = NULL, phone = '+351 1' WHERE external_id = '16
 $run = $sync->('guests');
 is("$run->{success}/$run->{pushed}", 't/1', 'a guest is pushed');
 is(join('&', sort split /&/, ($calls->(PUT => qr/putGuest/))[-1]{body}), 'guestEmail=&guestID=163100005&guestPhone=%2B351%201&propertyID=310000', 'as a form');
+
+# an object keyed by id in place of a list, which is a list when it is empty (10)
+$sql->("UPDATE jacksync.stream SET request = request || '{\"path\": \"/getGuestList\"}', record_path = '\$.data.*',
+	fields = '{\"name\": \"\$.guestName\"}', lookback_window = '0', paginator = paginator || '{\"page_size\": 100}' WHERE entity = 'guests'");
+$pms->forget_log;
+$pms->edit('guests', '163100009', { guestLastName => 'Keyed' });
+$run = $sync->('guests');
+like($sql->("SELECT name FROM guests WHERE external_id = '163100009'"), qr/Keyed$/, 'an object that is keyed by id is a list');
+$pms->faults({ kind => 'status', status => 200, body => { success => JSON::PP::true, data => [], count => 0, total => 0 }, match => { path => 'getGuestList' }, count => 1 });
+$run = $sync->('guests');
+is("$run->{success}/$run->{processed}", 't/0', 'and an empty list is an empty object');
+
+# a stream that is made anew has its records still
+$sql->("DELETE FROM jacksync.stream WHERE entity = 'guests'");
+$recipe->run($node, 'Guests');
+$run = $sync->('guests');
+is("$run->{success}/$run->{created}/$run->{errors}", 't/0/0', 'a stream that is made anew has its records still');
 
 # a guest is merged (20)
 $pms->edit('guests', '163100002', { isMerged => JSON::PP::true, newGuestID => '163100003' });

@@ -41,7 +41,7 @@ class Refusal(Exception):
 class Store:
     def __init__(self, options, config):
         self.lock = threading.RLock()
-        self.config = {'gzip': True, 'skew_seconds': 0, 'token_lifetime': 3600, 'rate': None, **config}
+        self.config = {'gzip': True, 'skew_seconds': options.skew, 'token_lifetime': 3600, 'rate': None, **config}
         self.options = options
         self.records = {}       # collection -> id -> record
         self.faults, self.log, self.mails = [], [], []
@@ -182,6 +182,7 @@ def serve(dialect):
     parser.add_argument('--guests', type=int, default=10)
     parser.add_argument('--rooms', type=int, default=10)
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--skew', type=int, default=0, help='seconds by which its clock is ahead')
     parser.add_argument('--forever', action='store_true', help='do not end with the parent')
     parser.add_argument('--tls-cert')
     parser.add_argument('--tls-key')
