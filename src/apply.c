@@ -64,6 +64,8 @@ static bool apply_missing_row(JsApply *apply, JsRecord *record,
 							  JsApplied *applied);
 static bool pms_edited(JsApply *apply, JsRecord *record, JsLink *link);
 static bool restore_row(JsApply *apply, JsApplied *applied);
+static void mark_row(JsEntity *entity, JsRow *row, bool deleted);
+static Jsonb *row_state(JsEntity *entity, JsRow *row);
 static bool apply_delete(JsApply *apply, JsRecord *record, JsLink *link);
 static void check_policy(JsApply *apply);
 static void audit_record(JsApply *apply, JsLink *link, const char *operation,
@@ -528,6 +530,8 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 	if (!applied->row_found)
 		return apply_missing_row(apply, record, applied);
 
+	if (link->state == JS_TOMBSTONE && entity->deleted != NULL)
+		mark_row(entity, &applied->row, false);
 	link->state = JS_LINKED;
 	js_facts_apply(apply, record, applied);
 	JS_FAULT("cp05");
@@ -783,6 +787,33 @@ restore_row(JsApply *apply, JsApplied *applied)
 	return true;
 }
 
+/* Mark a row as deleted at the PMS, or as there again. */
+static void
+mark_row(JsEntity *entity, JsRow *row, bool deleted)
+{
+	JsSecurity	security;
+
+	js_owner_begin(&security, entity->owner);
+	js_row_mark(entity, row, deleted);
+	js_owner_end(&security);
+}
+
+/* What a row held when it went, for the audit. */
+static Jsonb *
+row_state(JsEntity *entity, JsRow *row)
+{
+	JsonbParseState *state = js_object_begin();
+	JsSecurity	security;
+
+	js_owner_begin(&security, entity->owner);
+	for (int i = 0; i < entity->nfields; i++)
+		js_object_put(&state, entity->fields[i].name,
+					  js_value_to_json(&entity->fields[i].column,
+									   row->values[i]));
+	js_owner_end(&security);
+	return js_object_end(state);
+}
+
 /* The PMS says that a record is deleted. */
 static bool
 apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
@@ -791,6 +822,9 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 	JsSecurity	security;
 	JsRow		row;
 	JsRowState	state = JS_ROW_MISSING;
+	Jsonb	   *before = link->snapshot;
+	bool		marks = entity->on_pms_delete == JS_DELETE_MARK &&
+		entity->deleted != NULL;
 	bool		deleted = false;
 
 	if (link->state == JS_TOMBSTONE)
@@ -798,9 +832,10 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 		apply->counts.unchanged++;
 		return true;
 	}
-	if (link->local_id != NULL && entity->on_pms_delete == JS_DELETE_DELETE)
+	if (link->local_id != NULL &&
+		(marks || entity->on_pms_delete == JS_DELETE_DELETE))
 	{
-		if (apply->defer_deletes)
+		if (!marks && apply->defer_deletes)
 		{
 			js_deletes_gather(apply, record);
 			apply->counts.unchanged++;
@@ -808,9 +843,20 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 		}
 		js_owner_begin(&security, entity->owner);
 		state = js_row_lock(entity, link->local_id, apply->skip_locked, &row);
-		if (state == JS_ROW_FOUND)
-			deleted = js_row_delete(entity, &row);
 		js_owner_end(&security);
+		if (state == JS_ROW_FOUND)
+		{
+			/* with edits that the PMS never heard of */
+			before = row_state(entity, &row);
+			if (marks)
+				mark_row(entity, &row, true);
+			else
+			{
+				js_owner_begin(&security, entity->owner);
+				deleted = js_row_delete(entity, &row);
+				js_owner_end(&security);
+			}
+		}
 		if (state == JS_ROW_LOCKED)
 		{
 			if (record->raw != NULL)
@@ -833,8 +879,8 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 	link->hash = (int64) record->hash;
 	link->hash_known = true;
 	js_link_update(link);
-	audit_record(apply, link, "sync", deleted ? "deleted" : "kept",
-				 link->snapshot, NULL);
+	audit_record(apply, link, "sync", deleted ? "deleted" :
+				 marks ? "marked" : "kept", before, NULL);
 	apply->counts.updated++;
 	return true;
 }

@@ -157,7 +157,7 @@ js_entity_by_name(const char *name, bool missing_ok)
 	static JsStatement statement = {
 		"SELECT e.entity_id, e.entity, e.local_table::pg_catalog.oid, e.external_id_column,"
 		" e.property_column, e.enabled, e.on_local_edit, e.on_pms_delete,"
-		" e.on_local_delete, e::text, e.urgency_column FROM jacksync.entity e WHERE e.entity = $1",
+		" e.on_local_delete, e::text, e.urgency_column, e.deleted_column FROM jacksync.entity e WHERE e.entity = $1",
 		{TEXTOID}
 	};
 	JsArgs		args = {0};
@@ -186,7 +186,7 @@ js_entity_by_id(int32 entity_id)
 	static JsStatement statement = {
 		"SELECT e.entity_id, e.entity, e.local_table::pg_catalog.oid, e.external_id_column,"
 		" e.property_column, e.enabled, e.on_local_edit, e.on_pms_delete,"
-		" e.on_local_delete, e::text, e.urgency_column FROM jacksync.entity e WHERE e.entity_id = $1",
+		" e.on_local_delete, e::text, e.urgency_column, e.deleted_column FROM jacksync.entity e WHERE e.entity_id = $1",
 		{INT4OID}
 	};
 	JsArgs		args = {0};
@@ -250,6 +250,12 @@ load(JsStatement *statement, JsArgs *args)
 		{
 			entity->urgency = palloc0(sizeof(JsColumn));
 			entity->urgency->name = text;
+		}
+		text = js_get_text(0, 12);
+		if (text != NULL)
+		{
+			entity->deleted = palloc0(sizeof(JsColumn));
+			entity->deleted->name = text;
 		}
 		load_rules(entity);
 		load_columns(entity);
@@ -445,6 +451,15 @@ load_columns(JsEntity *entity)
 						 entity->property->name, RelationGetRelationName(rel));
 	}
 
+	if (entity->deleted != NULL)
+	{
+		attnum = get_attnum(entity->relid, entity->deleted->name);
+		if (attnum > 0)
+			js_column_init(entity->deleted, rel, attnum, entity->mcxt);
+		else
+			note_problem(entity, "column \"%s\" of table \"%s\" (deleted) does not exist",
+						 entity->deleted->name, RelationGetRelationName(rel));
+	}
 	if (entity->urgency != NULL)
 	{
 		attnum = get_attnum(entity->relid, entity->urgency->name);

@@ -60,6 +60,7 @@ typedef struct JsEntity
 	JsColumn   *keys;			/* of the primary key */
 	JsColumn	external;		/* the external id */
 	JsColumn   *property;		/* NULL: none */
+	JsColumn   *deleted;		/* NULL: none; marks what the PMS deleted */
 	JsColumn   *urgency;		/* NULL: none; orders open conflicts */
 	int			nfields;
 	JsField    *fields;

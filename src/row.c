@@ -389,6 +389,42 @@ insert_directly(JsEntity *entity, const char *external_id,
 	return result;
 }
 
+/*
+ * Mark a row that is locked as deleted at the PMS, or take the mark away, in
+ * the column that the entity names for it.
+ */
+void
+js_row_mark(JsEntity *entity, JsRow *row, bool deleted)
+{
+	StringInfoData sql;
+	JsColumn  **columns = palloc(sizeof(JsColumn *) * (entity->nkeys + 1));
+	JsValue    *args = palloc(sizeof(JsValue) * (entity->nkeys + 1));
+	bool		flag = entity->deleted->basetype == BOOLOID;
+
+	columns[0] = entity->deleted;
+	args[0].isnull = !flag && !deleted;
+	if (!args[0].isnull)
+		args[0] = js_value_from_text(entity->deleted,
+									 pstrdup(!flag ? "now" :
+											 deleted ? "true" : "false"));
+	for (int i = 0; i < entity->nkeys; i++)
+	{
+		columns[i + 1] = &entity->keys[i];
+		args[i + 1] = row->keys[i];
+	}
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "UPDATE %s SET %s = $1 WHERE ",
+					 table_name(entity, true),
+					 quote_identifier(entity->deleted->name));
+	append_key_condition(&sql, entity, 2);
+	appendStringInfoString(&sql, " RETURNING ");
+	append_columns(&sql, entity);
+	execute_write(entity, sql.data, entity->nkeys + 1, columns, args);
+	if (SPI_processed > 0)
+		read_row(entity, row);
+	row->direct = false;
+}
+
 /* Delete a row that is locked.  Returns false if a trigger suppressed it. */
 bool
 js_row_delete(JsEntity *entity, JsRow *row)

@@ -34,6 +34,7 @@ extern bool js_row_update(JsEntity *entity, JsRow *row, const bool *write,
 extern bool js_row_insert(JsEntity *entity, const char *external_id,
 						  const char *property, const bool *write,
 						  const JsValue *values, JsRow *row);
+extern void js_row_mark(JsEntity *entity, JsRow *row, bool deleted);
 extern bool js_row_delete(JsEntity *entity, JsRow *row);
 
 extern bool js_row_condition(JsEntity *entity, const char *condition,

@@ -12,6 +12,7 @@ CREATE TABLE jacksync.entity
 	external_id_column	name NOT NULL DEFAULT 'external_id',
 	property_column		name,
 	urgency_column		name,
+	deleted_column		name,
 	enabled				boolean NOT NULL DEFAULT true,
 	on_local_edit		text NOT NULL DEFAULT 'revert'
 		CHECK (on_local_edit IN ('revert', 'keep', 'warn', 'reject')),
@@ -29,6 +30,7 @@ COMMENT ON COLUMN jacksync.entity.local_table IS 'the table; it must have a prim
 COMMENT ON COLUMN jacksync.entity.external_id_column IS 'column that holds the id of the record at the PMS; NULL there: the PMS does not know the row yet';
 COMMENT ON COLUMN jacksync.entity.property_column IS 'column that tells the servers apart where several serve one entity';
 COMMENT ON COLUMN jacksync.entity.urgency_column IS 'column by which open conflicts are ordered, such as the arrival date';
+COMMENT ON COLUMN jacksync.entity.deleted_column IS 'boolean or time column that on_pms_delete = ''mark'' sets: the PMS has deleted the record';
 COMMENT ON COLUMN jacksync.entity.enabled IS 'false: no synchronisation, local changes are still captured';
 COMMENT ON COLUMN jacksync.entity.on_local_edit IS 'what becomes of a local edit of a field that the PMS owns: revert, keep, warn or reject';
 COMMENT ON COLUMN jacksync.entity.on_pms_delete IS 'what a delete at the PMS does here: keep, delete or mark';

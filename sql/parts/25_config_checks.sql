@@ -534,7 +534,7 @@ BEGIN
 		SELECT v.col, v.value
 		FROM (VALUES (1, 'external_id_column', NEW.external_id_column),
 				(2, 'property_column', NEW.property_column),
-				(3, 'urgency_column', NEW.urgency_column)) AS v (i, col, value)
+				(3, 'urgency_column', NEW.urgency_column), (4, 'deleted_column', NEW.deleted_column)) AS v (i, col, value)
 		WHERE v.value IS NOT NULL
 			AND NOT EXISTS (
 				SELECT FROM pg_attribute a
@@ -552,6 +552,14 @@ BEGIN
 		PERFORM jacksync.config_error('entity', 'external_id_column',
 			format('column "%s" is generated', col), detail,
 			'Name a column that can be written, NULL where the PMS does not know the row yet.');
+	END IF;
+	SELECT format_type(a.atttypid, NULL) INTO col FROM pg_attribute a
+	WHERE a.attrelid = NEW.local_table AND a.attname = NEW.deleted_column
+		AND a.atttypid NOT IN ('boolean'::regtype, 'timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype);
+	IF FOUND THEN
+		PERFORM jacksync.config_error('entity', 'deleted_column',
+			format('column "%s" has the type %s', NEW.deleted_column, col), detail,
+			'Name a boolean column, or a time that is NULL while the record is there.');
 	END IF;
 	IF NEW.property_column = NEW.external_id_column THEN
 		PERFORM jacksync.config_error('entity', 'property_column',

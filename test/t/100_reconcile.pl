@@ -130,6 +130,23 @@ $sql->("SELECT pg_stat_force_next_flush()");
 is($sql->("SELECT sum(n_tup_upd + n_tup_ins + n_tup_del) FROM pg_stat_user_tables WHERE relname IN ('reservations', 'link')"), $before,
 	'comparing what is alike writes nothing');
 
+# on_pms_delete = 'mark' with a column for it
+$sql->("ALTER TABLE guests ADD gone timestamptz; UPDATE jacksync.entity SET on_pms_delete = 'mark', deleted_column = 'gone' WHERE entity = 'guests'");
+$sync->('guests');
+$sql->("UPDATE guests SET tags = '{unheard}' WHERE external_id = 'GST-000002'; SELECT jacksync.pause('guests')");
+my $record2 = $other->record('guests', 'GST-000002');
+$other->delete('guests', 'GST-000002');
+$sql->("SELECT jacksync.resume('guests')");
+$sync->('guests');
+is($sql->("SELECT gone > now() - interval '1 hour', tags FROM guests WHERE external_id = 'GST-000002'"), 't|{unheard}', 'what the PMS deletes is marked');
+is($sql->("SELECT before_state ->> 'tags' FROM jacksync.audit_log WHERE external_id = 'GST-000002' AND conflict_details ->> 'resolution' = 'marked'"),
+	'["unheard"]', 'and an edit that the PMS never heard of is in the audit log');
+$other->edit('guests', 'GST-000002', { %$record2, deleted => JSON::PP::false });
+$sync->('guests');
+is($sql->("SELECT gone IS NULL FROM guests WHERE external_id = 'GST-000002'"), 't', 'the mark goes when the record is back');
+my ($status, $out, $err) = $swept->psql('postgres', "UPDATE jacksync.entity SET deleted_column = 'name' WHERE entity = 'guests'");
+like($err, qr/column "name" has the type text.*boolean column/s, 'a column that cannot mark is refused');
+
 $node->stop;
 $swept->stop;
 done_testing();
