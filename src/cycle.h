@@ -73,6 +73,7 @@ struct JsCycle
 	bool		again;			/* the same record has more to send */
 	int			visits;			/* requests for the same record */
 	int			gone;			/* records that the PMS does not have */
+	int			forbidden;		/* changes refused with 403, in a row */
 	int64		reading_record; /* read before write */
 	char	   *reading_id;
 	Jsonb	   *remote;			/* the record as it was read, or NULL */

@@ -586,6 +586,9 @@ update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 
 	link->dirty = link->waiting = applied->pending != NULL ||
 		link->state == JS_NEW_HERE;
+	/* what was refused may be over now */
+	if (link->push_failures > 0)
+		link->dirty = true;
 	link->conflict = held;
 	if (record != NULL)
 	{

@@ -73,6 +73,7 @@ js_lookup_next(JsCycle *cycle)
 		js_pull_start(cycle);
 		return;
 	}
+	cycle->refusal = NULL;
 	cycle->intent = linitial(cycle->unknown);
 	cycle->unknown = list_delete_first(cycle->unknown);
 	js_lookup_intent(cycle);
@@ -214,7 +215,7 @@ settle_by_record(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 		cycle->stream->deleted_path != NULL &&
 		js_path_match(cycle->stream->deleted_path, record))
 		js_push_deleted(&apply, intent, response->status, record);
-	else if (cycle->refusal != NULL && !cycle->resolving)
+	else if (cycle->refusal != NULL && strcmp(intent->kind, "update") == 0)
 		js_push_rejected(&apply, intent, 404, cycle->refusal);
 	else
 		js_push_looked_up(&apply, intent, record,
@@ -259,6 +260,8 @@ was_found(JsCycle *cycle, JsHttpResponse *response)
 	else if (list_length(records) > 1)
 		give_up(cycle, psprintf("the PMS has %d records with our reference %s",
 								list_length(records), intent->idempotency_key));
+	else if (records == NIL && cycle->refusal != NULL)
+		give_up(cycle, cycle->refusal);
 	else if (records == NIL && intent->accepted != 0)
 		look_later(cycle, "the PMS created a record that push.find does not find");
 	else if (records == NIL)

@@ -26,6 +26,7 @@
 #include "value.h"
 
 #define MOST_GONE	20			/* records that are not there, in one cycle */
+#define MOST_FORBIDDEN 10		/* in a row */
 #define MOST_VISITS 50			/* requests for one record in one cycle */
 #define MOST_OUTDATED 5			/* races lost by one record in one cycle */
 
@@ -557,6 +558,7 @@ taken_and_shown(JsCycle *cycle, JsHttpResponse *response, Jsonb *record)
 	}
 	js_outbound_end(cycle, &apply);
 	JS_FAULT("cp12");
+	cycle->forbidden = 0;
 	cycle->again = intent->more;
 	js_outbound_go_on(cycle);
 }
@@ -591,6 +593,14 @@ outdated(JsCycle *cycle, int status, const char *problem)
 	bool		same_record = cycle->outdated_record == intent->record_id;
 	JsApply		apply = {0};
 
+	if (strcmp(intent->kind, "create") == 0 &&
+		js_jsonb_member(cycle->stream->push, "find") != NULL)
+	{
+		/* perhaps it was created before, and the answer got lost */
+		cycle->refusal = MemoryContextStrdup(cycle->push_mcxt, problem);
+		doubtful(cycle, problem, true);
+		return;
+	}
 	if ((same_record && cycle->outdated_hash != 0 &&
 		 cycle->outdated_hash == cycle->seen_hash) ||
 		intent->external_id == NULL ||
@@ -619,6 +629,13 @@ rejected(JsCycle *cycle, int status, const char *problem)
 	js_outbound_begin(cycle, &apply, "recording the outcome of a push");
 	js_push_rejected(&apply, intent, status, problem);
 	js_outbound_end(cycle, &apply);
+	/* every change refused: that is rather a right that we do not have */
+	if (status == 403 && ++cycle->forbidden >= MOST_FORBIDDEN)
+	{
+		cycle->intent = NULL;
+		js_cycle_fail(cycle, problem);
+		return;
+	}
 	cycle->again = intent->more || intent->divisible;
 	js_outbound_go_on(cycle);
 }

@@ -31,6 +31,8 @@ static char *write_new_id(JsApply *apply, JsLink *link);
 static bool try_to_write_id(JsApply *apply, JsLink *link);
 static Jsonb *rebase(JsApply *apply, JsLink *link, JsIntent *intent,
 					 Jsonb *answer);
+static bool is_ignored(JsColumn *column, Jsonb *base, Jsonb *seen,
+					   Jsonb *sent);
 static Jsonb *new_base(JsApply *apply, JsField *field, JsIntent *intent,
 					   JsRecord *record, Jsonb *sent, Jsonb **local);
 static bool holds_what_was_sent(JsApply *apply, JsIntent *intent,
@@ -387,7 +389,13 @@ report(JsApply *apply, JsLink *link, Jsonb *payload, const char *message)
 	JsFailure	failure = {0};
 
 	if (payload != NULL && JB_ROOT_IS_OBJECT(payload))
+	{
+		bool		alone;
+
+		/* one dead letter for all that the PMS does not take */
 		js_refuse(link->record_id, payload);
+		payload = js_refused(link->record_id, &alone);
+	}
 	failure.direction = "push";
 	failure.sqlstate = unpack_sql_state(ERRCODE_JS_REMOTE);
 	failure.error = message;
@@ -521,17 +529,13 @@ rebase(JsApply *apply, JsLink *link, JsIntent *intent, Jsonb *answer)
 
 		if (sent != NULL)
 		{
-			Jsonb	   *seen = record ? record->fields[i] : NULL;
-			JsColumn   *column = &field->column;
-
-			if (seen != NULL && base != NULL &&
-				js_value_equal(column, js_value_from_json(column, seen),
-							   js_value_from_json(column, base)) &&
-				!js_value_equal(column, js_value_from_json(column, seen),
-								js_value_from_json(column, sent)))
-				js_object_put(&ignored, field->name, sent);
-			else
+			if (!is_ignored(&field->column, base,
+							record ? record->fields[i] : NULL, sent))
 				base = new_base(apply, field, intent, record, sent, &local);
+			else if (intent->accepted == 202)
+				base = sent;	/* it is still to be carried out */
+			else
+				js_object_put(&ignored, field->name, sent);
 		}
 		else if (js_jsonb_member(link->decided, field->name) != NULL)
 			js_object_put(&decided, field->name, js_jsonb_null());
@@ -547,6 +551,19 @@ rebase(JsApply *apply, JsLink *link, JsIntent *intent, Jsonb *answer)
 	link->dirty = true;			/* until the row was looked at again */
 	link->hash_known = false;
 	return js_object_end(ignored);
+}
+
+/* Does the PMS have the value from before, though it took another one? */
+static bool
+is_ignored(JsColumn *column, Jsonb *base, Jsonb *seen, Jsonb *sent)
+{
+	JsValue		value;
+
+	if (base == NULL || seen == NULL)
+		return false;
+	value = js_value_from_json(column, seen);
+	return js_value_equal(column, value, js_value_from_json(column, base)) &&
+		!js_value_equal(column, value, js_value_from_json(column, sent));
 }
 
 /* The bases of one field that was sent. */

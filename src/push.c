@@ -201,14 +201,9 @@ without_refused(JsApply *apply, JsLink *link, Jsonb *pending, bool *alone)
 	if (refused != NULL)
 		js_refused_keep(link->record_id, left, *alone);
 
-	if (JB_ROOT_COUNT(left) > 0)
-	{
-		link->failed = true;
-		link->push_failures = Max(link->push_failures, 1);
-	}
-	else if (link->push_failures > 0 &&
-			 (JB_ROOT_COUNT(result) == 0 ||
-			  (refused != NULL && JB_ROOT_COUNT(refused) > 0)))
+	if (JB_ROOT_COUNT(left) == 0 && link->push_failures > 0 &&
+		(JB_ROOT_COUNT(result) == 0 ||
+		 (refused != NULL && JB_ROOT_COUNT(refused) > 0)))
 	{
 		JsSubject	subject = js_apply_subject(apply, link);
 
@@ -312,11 +307,18 @@ cannot_be_cleared(JsApply *apply, JsLink *link, Jsonb *fields)
 {
 	JsSubject	subject = js_apply_subject(apply, link);
 	JsFailure	failure = {0};
+	const char *names = NULL;
+	bool		alone;
+	ListCell   *cell;
 
+	foreach(cell, js_object_keys(fields))
+		names = names ? psprintf("%s, %s", names, (char *) lfirst(cell)) :
+			lfirst(cell);
 	js_refuse(link->record_id, fields);
+	fields = js_refused(link->record_id, &alone);
 	failure.direction = "push";
 	failure.sqlstate = unpack_sql_state(ERRCODE_JS_REMOTE);
-	failure.error = psprintf("the PMS cannot clear %s", js_jsonb_out(fields));
+	failure.error = psprintf("the PMS cannot clear %s", names);
 	failure.payload = fields;
 	failure.dead = true;
 	js_failure_record(&subject, &failure);

@@ -90,6 +90,7 @@ BEGIN
 	DELETE FROM jacksync.change c USING jacksync.entity e
 		WHERE e.entity = forget.entity AND c.entity_id = e.entity_id AND c.local_id = ANY (locals);
 	DELETE FROM jacksync.intent i WHERE i.record_id = ANY (ids);
+	DELETE FROM jacksync.push_state p WHERE p.record_id = ANY (ids);
 	DELETE FROM jacksync.manual_conflict m WHERE m.record_id = ANY (ids);
 	DELETE FROM jacksync.sync_error x WHERE x.entity = forget.entity
 		AND (x.external_id = forget.external_id OR x.local_id = ANY (locals));

@@ -175,6 +175,20 @@ $sql->("SELECT jacksync.requeue(error_id) FROM jacksync.sync_error WHERE externa
 $sync->('guests');
 is($pms->record('guests', 'GST-000005')->{phone} . ' ' . $state->('guests', 'GST-000005'), 'x synced', 'requeue() sends it');
 
+# what was refused is over when the PMS changes it, and given up when a person says so
+$pms->config({ refuse => { phone => [ 422, { messages => [ 'no' ] } ] } });
+$sql->("UPDATE guests SET phone = 'x' WHERE external_id IN ('GST-000018', 'GST-000019')");
+$sync->('guests');
+is($state->('guests', 'GST-000018') . $state->('guests', 'GST-000019'), 'sync_errorsync_error', 'refused');
+sleep 2;
+$pms->edit('guests', 'GST-000018', { phone => 'theirs' });
+$sql->("SELECT jacksync.discard(error_id, 'not needed') FROM jacksync.sync_error WHERE external_id = 'GST-000019' AND state = 'dead'");
+$sync->('guests') for 1 .. 2;
+is($sql->("SELECT phone FROM guests WHERE external_id = 'GST-000018'") . $state->('guests', 'GST-000018') . $sql->("SELECT count(*) FROM jacksync.sync_error WHERE external_id = 'GST-000018' AND state = 'dead'"),
+	'theirssynced0', 'a newer value of the PMS ends it');
+is($state->('guests', 'GST-000019'), 'local_modified', 'a discarded one waits for its next change');
+$pms->config({ refuse => {} });
+
 # 409 that is a rule of the hotel, not a race
 $pms->config({ refuse => { email => [ 409, { message => 'e-mail is taken' } ] } });
 $sql->("UPDATE guests SET email = 'taken\@example.com' WHERE external_id = 'GST-000007'");
@@ -244,6 +258,18 @@ $sql->("UPDATE guests SET phone = 'wrong way' WHERE external_id = 'GST-000016'")
 $sync->('guests');
 like($sql->("SELECT error FROM jacksync.sync_error WHERE external_id = 'GST-000016' AND state = 'dead'"), qr/HTTP 404/, 'a 404 for a record that is there is a dead letter');
 is($sql->("SELECT phone FROM guests WHERE external_id = 'GST-000016'"), 'wrong way', 'and deletes nothing');
+
+# a right that was taken away is no matter of one record
+$push->('guests', { update => { path => '/v1/guests/{record.id}' } });
+$pms->faults({ kind => 'status', status => 403, body => { message => 'no permission' }, match => { method => 'PATCH', path => '/v1/' } });
+$sql->("UPDATE guests SET email = 'all' || id || '\@example.com' WHERE external_id <= 'GST-000018' AND external_id NOT IN (SELECT external_id FROM jacksync.record WHERE deleted)");
+$news->(qr/./);
+like($sync->('guests'), qr/\|f\|.*HTTP 403/, 'when everything is refused the run fails');
+cmp_ok(scalar($news->(qr/guests/)), '<=', 11, 'soon');
+$pms->heal;
+$sql->("SELECT jacksync.requeue(error_id) FROM jacksync.sync_error WHERE state = 'dead'");
+$sync->('guests');
+is($sql->("SELECT count(*) FROM jacksync.link JOIN jacksync.stream USING (stream_id) WHERE dirty AND entity = 'guests'"), 0, 'and all goes on when it is given back');
 
 # what the PMS promises, declared and measured
 sub tier { my ($status, $out, $err) = $node->psql("postgres", "CALL jacksync.check_stream('guests')"); return $out; }

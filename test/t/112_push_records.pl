@@ -149,6 +149,21 @@ $sync->('guests');
 isnt($external->('refused'), '', 'a change of the row tries again');
 is($sql->("SELECT count(*) FROM jacksync.sync_error WHERE state = 'dead'"), 0, 'and the error is over');
 
+# the PMS says that it has it already
+$pms->faults({ kind => 'drop_after_apply', match => { method => 'POST', path => '/v1/guests' }, count => 1 });
+$insert->('twice');
+$sync->('guests');
+$pms->faults({ kind => 'status', status => 409, body => { message => 'reference exists' }, match => { method => 'POST', path => '/v1/guests' } });
+$sync->('guests');
+$pms->heal;
+is(scalar($there->('twice')) . $external->('twice'), '1' . ($there->('twice'))[0], 'a record that the PMS has already is adopted');
+$pms->faults({ kind => 'status', status => 409, body => { message => 'name is taken' }, match => { method => 'POST', path => '/v1/guests' } });
+$insert->('clash');
+$sync->('guests');
+like($sql->("SELECT error FROM jacksync.sync_error WHERE state = 'dead' AND direction = 'push'"), qr/409.*name is taken/, 'and a clash that is none of ours is a dead letter');
+$pms->heal;
+$sql->("DELETE FROM guests WHERE name = 'clash'; SELECT jacksync.discard(error_id, 'test') FROM jacksync.sync_error WHERE state = 'dead'");
+
 # the row is held when the answer comes
 $pms->faults({ kind => 'slow', seconds => 3, match => { method => 'POST', path => '/v1/guests' }, count => 1 });
 $insert->('held');
