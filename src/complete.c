@@ -26,6 +26,7 @@
 
 #define MIN_REGRESSED 5			/* fewer are late deliveries */
 
+static void want_comparison(int32 stream_id);
 static bool went_back(JsCycle *cycle);
 static void settle_deletes(JsCycle *cycle);
 
@@ -79,6 +80,8 @@ js_pull_complete(JsCycle *cycle)
 	js_arg(&args, BoolGetDatum(walk != NULL ? walk->kind != JS_WALK_CHANGES :
 							   cycle->stream->full_request == NULL));
 	js_run(&statement, &args);
+	if (walk != NULL && walk->missed && walk->kind != JS_WALK_RECONCILE)
+		want_comparison(cycle->stream_id);
 	JS_FAULT("cp15");
 	js_internal_end(&security);
 	js_txn_end();
@@ -95,6 +98,22 @@ js_pull_complete(JsCycle *cycle)
 						 js_outbound_start);
 	else
 		js_outbound_start(cycle);
+}
+
+/* A walk may have missed something: the full comparison is due. */
+static void
+want_comparison(int32 stream_id)
+{
+	static JsStatement statement = {
+		"INSERT INTO jacksync.reconcile_state AS r (stream_id, done_at)"
+		" VALUES ($1, '-infinity') ON CONFLICT (stream_id) DO UPDATE"
+		" SET done_at = excluded.done_at",
+		{INT4OID}
+	};
+	JsArgs		args = {0};
+
+	js_arg(&args, Int32GetDatum(stream_id));
+	js_run(&statement, &args);
 }
 
 /*

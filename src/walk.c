@@ -14,6 +14,11 @@
  * when it turns in circles: a cursor or a page that was there before, or too
  * many pages, or page after page without records.
  *
+ * Numbered pages move when a record changes, or goes, while they are read: a
+ * record may slip from a page that is still to come onto one that was read.
+ * A window in which that may have happened is read again, if it is short; the
+ * full comparison finds what a long one missed.
+ *
  * Where a walk is, is stored with every page (js_walk_progress), so that a
  * crash continues it.
  *
@@ -34,6 +39,8 @@
 
 #define DEFAULT_MAX_PAGES 10000
 #define MAX_EMPTY_PAGES 10		/* that name a next one, in a row */
+#define MAX_REPEATED	50		/* pages of a window that is read again */
+#define MAX_REPEATS		2
 
 /* What a flag of the PMS says. */
 typedef enum Flag
@@ -55,6 +62,7 @@ static bool distance(Jsonb *options, const char *name, int64 *distance);
 static void set_window(JsWalk *walk, TimestampTz from);
 static void begin_pages(JsWalk *walk);
 static bool next_window(JsWalk *walk);
+static void note_moves(JsWalk *walk, JsPage *page);
 static bool window_ended(JsWalk *walk, JsPage *page, JsHttpResponse *response,
 						 char **problem);
 static bool next_page(JsWalk *walk, JsPage *page, JsHttpResponse *response,
@@ -246,6 +254,9 @@ begin_pages(JsWalk *walk)
 	walk->records = 0;
 	walk->empty = 0;
 	walk->cursor = NULL;
+	walk->moved = false;
+	walk->total = -1;
+	walk->pass = GetCurrentTimestamp();
 }
 
 /* Go on to the next window; false if there is none. */
@@ -254,6 +265,15 @@ next_window(JsWalk *walk)
 {
 	TimestampTz from = walk->upto - js_time_grain(walk->source);
 
+	if (walk->moved && walk->index > MAX_REPEATED)
+		walk->missed = true;
+	else if (walk->moved && walk->repeats < MAX_REPEATS)
+	{
+		walk->repeats++;
+		begin_pages(walk);
+		return true;
+	}
+	walk->repeats = 0;
 	walk->windows++;
 	if (!walk->from_known || walk->upto >= walk->until)
 		return false;
@@ -296,6 +316,9 @@ js_walk_resume(JsStream *stream)
 	walk->pages = int_option(progress, "pages", 0);
 	walk->index = int_option(progress, "index", walk->pages);
 	walk->records = int8_option(progress, "records", 0);
+	walk->moved = text_option(progress, "moved") != NULL;
+	walk->missed = text_option(progress, "missed") != NULL;
+	walk->repeats = int_option(progress, "repeats", 0);
 	walk->cursor = text_option(progress, "cursor");
 	walk->max_known = text_option(progress, "max_seen") != NULL;
 	walk->max_seen = int8_option(progress, "max_seen", 0);
@@ -328,6 +351,9 @@ js_walk_progress(JsWalk *walk)
 		{"pages", true, walk->pages},
 		{"index", true, walk->index},
 		{"records", true, walk->records},
+		{"moved", walk->moved, 1},
+		{"missed", walk->missed, 1},
+		{"repeats", walk->repeats > 0, walk->repeats},
 		{"max_seen", walk->max_known, walk->max_seen},
 	};
 
@@ -379,9 +405,32 @@ js_walk_next(JsWalk *walk, JsPage *page, JsHttpResponse *response,
 		walk->max_known = true;
 		walk->max_seen = page->newest;
 	}
+	note_moves(walk, page);
 	if (!window_ended(walk, page, response, problem))
 		return *problem == NULL;
 	return next_window(walk);
+}
+
+/*
+ * Did records move from page to page?  They did if one changed since the
+ * window was begun, or the PMS counts fewer than with the page before.
+ */
+static void
+note_moves(JsWalk *walk, JsPage *page)
+{
+	JsStream   *stream = walk->source;
+	char	   *text = body_value(walk, page, "total_path");
+	int64		total = text ? strtoll(text, NULL, 10) : -1;
+	int64		slack = stream->skew_error +
+		(page->newest % USECS_PER_SEC == 0 ? USECS_PER_SEC : 0);
+
+	if (walk->paging != JS_PAGE_NUMBER && walk->paging != JS_OFFSET)
+		return;
+	if (walk->index > 1 &&
+		((page->newest_known && page->newest + slack >= walk->pass + stream->skew) ||
+		 (total >= 0 && total < walk->total)))
+		walk->moved = true;
+	walk->total = total;
 }
 
 /* Was that the last page of the window? */
@@ -431,8 +480,13 @@ next_page(JsWalk *walk, JsPage *page, JsHttpResponse *response,
 									  problem);
 			if (more != FLAG_YES && (page->count == 0 || !is_full(walk, page)))
 				return false;
-			return next_by_cursor(walk, page,
-								  last_record_value(page, path + 7), problem);
+			if (next_by_cursor(walk, page,
+							   last_record_value(page, path + 7), problem))
+				return true;
+			if (*problem != NULL)
+				*problem = psprintf("pagination loop: the same cursor came twice; if more than %d records have the same %s, raise paginator.page_size",
+									page->count, path + 7);
+			return false;
 		case JS_NEXT_URL:
 			return next_by_cursor(walk, page,
 								  body_value(walk, page, "next_url_path"),

@@ -202,6 +202,57 @@ is($odd->sync('equal')->{created}, 57, 'equal times over many pages');
 $odd->fill('equal', count => 60, start => '2026-11-20T00:00:00Z', every => 0);
 is($odd->sync('equal')->{created}, 3, 'and more of them later');
 
+# a record that changes while the pages are read: others slip onto a page that was read
+$odd->stream('slipping', undef, { paginator => { type => 'page_number', page_size => 10 } });
+$odd->fill('slipping', count => 40, start => '2026-11-20T00:00:00Z');
+$odd->pms->faults({ kind => 'slow', seconds => 1.5, match => { path => '/odd/slipping', query => 'page=3' }, count => 1 });
+my $session = $odd->node->background_psql('postgres', on_error_stop => 0);
+$odd->forget;
+$session->query_until(qr/started/, "\\echo started\nCALL jacksync.sync('slipping');\n");
+for (1 .. 300) { last if scalar($odd->queries('slipping')) == 3; select undef, undef, undef, 0.05; }
+$odd->pms->edit('slipping', 'R00001', { name => 'changed' });
+$session->quit;
+is($odd->rows('slipping'), 40, 'none is missed');
+$odd->fill('slipping', count => 2000, start => '2026-11-20T00:00:00Z');
+$sql->("UPDATE jacksync.stream SET lookback_window = '1 year' WHERE entity = 'slipping'");
+$odd->pms->faults({ kind => 'slow', seconds => 1.5, match => { path => '/odd/slipping', query => 'page=3\\b' }, count => 1 });
+$session = $odd->node->background_psql('postgres', on_error_stop => 0);
+$odd->forget;
+$session->query_until(qr/started/, "\\echo started\nCALL jacksync.sync('slipping');\n");
+for (1 .. 300) { last if scalar($odd->queries('slipping')) == 3; select undef, undef, undef, 0.05; }
+$odd->pms->edit('slipping', 'R00002', { name => 'changed' });
+$session->quit;
+is($sql->("SELECT count(*) FROM jacksync.sync_run WHERE entity = 'slipping' AND kind = 'reconcile'"), 1,
+	'of many pages the full comparison finds what was missed');
+
+# the next page is asked for while one is applied; no more than one
+$odd->stream('ahead', undef, { paginator => { type => 'page_number', page_size => 10 } });
+$odd->fill('ahead', count => 30, start => '2026-11-20T00:00:00Z');
+$sql->("ALTER TABLE ahead ADD seen timestamptz DEFAULT clock_timestamp(); CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_catalog.pg_sleep(0.1); RETURN NEW; END';
+	CREATE TRIGGER slowly BEFORE INSERT ON ahead FOR EACH ROW EXECUTE FUNCTION slowly()");
+$odd->sync('ahead');
+my @asked = map { $_->{time} } grep { $_->{path} eq '/odd/ahead' } @{ $odd->pms->log };
+my ($first_page, $begun) = split /\|/, $sql->("SELECT extract(epoch FROM max(seen)), extract(epoch FROM min(seen)) FROM ahead WHERE external_id <= 'R00010'");
+cmp_ok($asked[1], '<', $first_page, 'the second page was asked for before the first was applied');
+cmp_ok($asked[2], '>', $first_page, 'the third after it');
+
+# killed in the midst of a load: it goes on at its page
+$odd->stream('load', undef, { paginator => { type => 'page_number', page_size => 100 } });
+$odd->fill('load', count => 1000, start => '2026-11-20T00:00:00Z');
+$odd->pms->faults({ kind => 'hang', match => { path => '/odd/load', query => 'page=8' } });
+$session = $odd->node->background_psql('postgres', on_error_stop => 0);
+$odd->forget;
+$session->query_until(qr/started/, "\\echo started\nCALL jacksync.sync('load');\n");
+for (1 .. 600) { last if $odd->rows('load') == 700; select undef, undef, undef, 0.05; }
+$odd->node->stop('immediate');
+$odd->pms->heal;
+$odd->node->start;
+eval { $session->quit; };
+$odd->forget;
+is($odd->sync('load')->{success}, 't', 'after a crash in a load');
+is($odd->rows('load'), 1000, 'all are here');
+is(scalar($odd->queries('load')), 4, 'and the last pages only were asked for: it went on where it was');
+
 # everything, every time: what is unchanged costs nothing
 $odd->stream('everything', { total => undef }, { sync_mode => 'full_refresh', cursor_path => undef });
 $odd->fill('everything', count => 120, start => '2026-11-20T00:00:00Z');

@@ -113,6 +113,16 @@ is($count->(qr{^/queue/acked/ack$}), 1, 'acknowledged');
 $run = $odd->sync('acked');
 is("$run->{success}/$run->{processed}", 't/0', 'and gone');
 
+# the worker reads the queue once for both streams
+$sql->("UPDATE jacksync.stream SET poll_interval = '2 s' WHERE entity IN ('stays', 'people')");
+$put->('stays', 'W1', 'worker');
+$put->('people', 'W2', 'worker');
+$odd->events('hotel', $event->('people', 'W2'), $event->('stays', 'W1'));
+$sql->('SELECT jacksync.start_worker()');
+for (1 .. 300) { last if $sql->("SELECT (SELECT count(*) FROM stays WHERE name = 'worker') + (SELECT count(*) FROM people WHERE name = 'worker')") == 2; select undef, undef, undef, 0.1; }
+is($sql->("SELECT (SELECT count(*) FROM stays WHERE name = 'worker') + (SELECT count(*) FROM people WHERE name = 'worker')"), 2, 'the worker takes events of both streams');
+$sql->("SELECT jacksync.pause('stays'), jacksync.pause('people')");
+
 # what is kept
 $odd->sync('people');
 $sql->("UPDATE jacksync.event SET received_at = now() - interval '1 year'; INSERT INTO jacksync.event VALUES ('odd', 1, 'waits', NULL, '{}', now() - interval '1 year', '{1}')");
