@@ -48,6 +48,8 @@ static bool attempt(JsApply *apply, Jsonb *raw, const char *version,
 static bool attempt_once(JsApply *apply, Jsonb *raw, const char *version,
 						 int64 record_id, JsApplied *applied, bool *result,
 						 ErrorData **error);
+static bool apply_opened(JsApply *apply, JsRecord *record,
+						 const char *version, JsApplied *applied);
 static bool blame(JsApply *apply, ErrorData *error);
 static bool settle(JsApply *apply, int64 record_id, JsApplied *applied);
 static void store_unsettled(JsApply *apply, int64 record_id,
@@ -247,11 +249,19 @@ static void
 learn_fields(JsApply *apply, List *records)
 {
 	bool		learned = false;
+	Jsonb	   *last = NULL;
 	ListCell   *cell;
 
 	foreach(cell, records)
-		if (js_record_learn(apply->entity, apply->stream, lfirst(cell)))
-		learned = true;
+	{
+		Jsonb	   *record = lfirst(cell);
+
+		if (last != NULL && js_record_same_keys(last, record))
+			continue;
+		if (js_record_learn(apply->entity, apply->stream, record))
+			learned = true;
+		last = record;
+	}
 	if (learned)
 	{
 		apply->entity = js_entity_by_name(apply->entity_name, false);
@@ -441,7 +451,7 @@ store_waiting(JsApply *apply, JsRecord *record, const char *reason)
 	failure.direction = "pull";
 	failure.sqlstate = unpack_sql_state(ERRCODE_LOCK_NOT_AVAILABLE);
 	failure.error = reason;
-	failure.payload = record->raw;
+	failure.payload = js_record_raw(record);
 	failure.waiting = true;
 	failure.tick = apply->tick;
 	js_failure_record(&subject, &failure);
@@ -457,9 +467,17 @@ bool
 js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 				JsApplied *applied)
 {
+	return apply_opened(apply, js_record_open(apply->entity, apply->stream,
+											  apply->plain, raw),
+						version, applied);
+}
+
+/* The same for a record that is only opened. */
+static bool
+apply_opened(JsApply *apply, JsRecord *record, const char *version,
+			 JsApplied *applied)
+{
 	JsEntity   *entity = apply->entity;
-	JsRecord   *record = js_record_read(entity, apply->stream, apply->plain,
-										raw);
 	JsLink	   *link;
 	JsSubject	subject;
 
@@ -474,6 +492,7 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 		apply->counts.unchanged++;
 		return true;
 	}
+	js_record_finish(entity, apply->stream, apply->plain, record);
 	if (version != NULL)
 		record->version = pstrdup(version);
 	if (link == NULL)
@@ -665,10 +684,11 @@ insert_row(JsApply *apply, JsRecord *record, JsLink *link, JsApplied *applied)
 	js_owner_begin(&security, entity->owner);
 	for (int i = 0; i < entity->nfields; i++)
 	{
-		if (record->fields[i] == NULL)
+		Jsonb	   *json = js_record_field(record, i);
+
+		if (json == NULL)
 			continue;
-		values[i] = js_value_from_json(&entity->fields[i].column,
-									   record->fields[i]);
+		values[i] = js_value_from_json(&entity->fields[i].column, json);
 		write[i] = true;
 	}
 	inserted = js_row_insert(entity, record->external_id,
@@ -750,10 +770,12 @@ pms_edited(JsApply *apply, JsRecord *record, JsLink *link)
 		Jsonb	   *base = js_jsonb_member(link->snapshot,
 										   entity->fields[i].name);
 
-		edited = record->fields[i] != NULL &&
+		Jsonb	   *json = js_record_field(record, i);
+
+		edited = json != NULL &&
 			(base == NULL ||
 			 !js_value_equal(column, js_value_from_json(column, base),
-							 js_value_from_json(column, record->fields[i])));
+							 js_value_from_json(column, json)));
 	}
 	js_owner_end(&security);
 	return edited;
@@ -859,7 +881,7 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 		}
 		if (state == JS_ROW_LOCKED)
 		{
-			if (record->raw != NULL)
+			if (js_record_raw(record) != NULL)
 				store_waiting(apply, record, "another session holds the row");
 			return false;
 		}

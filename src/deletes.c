@@ -52,7 +52,7 @@ js_deletes_gather(JsApply *apply, JsRecord *record)
 
 	js_arg(&args, Int32GetDatum(js_apply_stream_id(apply)));
 	js_arg_text(&args, record->external_id);
-	js_arg_jsonb(&args, record->raw);
+	js_arg_jsonb(&args, js_record_raw(record));
 	js_arg(&args, Int64GetDatum(apply->tick));
 	js_run(&statement, &args);
 	apply->pending_deletes = true;

@@ -61,6 +61,23 @@ js_record_learn(JsEntity *entity, JsStream *stream, Jsonb *raw)
 JsRecord *
 js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 {
+	JsRecord   *record = js_record_open(entity, stream, plain, raw);
+
+	js_record_finish(entity, stream, plain, record);
+	if (record->fields == NULL)
+	{
+		record->fields = palloc0(sizeof(Jsonb *) * Max(entity->nfields, 1));
+		for (int i = 0; i < entity->nfields; i++)
+			record->fields[i] = js_record_field(record, i);
+		record->items = NULL;
+	}
+	return record;
+}
+
+/* Of a record, only what the hash gate wants: its id and its hash. */
+JsRecord *
+js_record_open(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
+{
 	JsRecord   *record = palloc0(sizeof(JsRecord));
 
 	record->raw = raw;
@@ -71,29 +88,80 @@ js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 				 errmsg("record has no id"),
 				 errdetail("There is no value at %s.",
 						   plain ? "\"id\"" : stream->primary_key.text)));
-
-	record->time_known = js_record_time(plain ? NULL : stream, raw,
-										&record->time);
-	if (!plain && stream->deleted_path != NULL)
-		record->deleted = js_path_match(stream->deleted_path, raw);
-	if (!plain && stream->detail != NULL && js_jsonb_member(raw, JS_GONE))
-		record->deleted = true;
-
-	record->version = version_of(plain ? NULL : stream, raw);
-	record->fields = palloc0(sizeof(Jsonb *) * Max(entity->nfields, 1));
-	for (int i = 0; i < entity->nfields; i++)
-	{
-		JsField    *field = &entity->fields[i];
-
-		record->fields[i] = plain ? js_jsonb_member(raw, field->name) :
-			js_field_read(stream, field, raw);
-	}
-
 	record->hash = hash_bytes_extended((unsigned char *) VARDATA_ANY(raw),
 									   VARSIZE_ANY_EXHDR(raw),
 									   entity->seed ^
 									   (plain ? 1 : stream->seed));
 	return record;
+}
+
+/*
+ * The rest of it.  The fields of a plain record are items in the record, those
+ * of any other are values of their own.
+ */
+void
+js_record_finish(JsEntity *entity, JsStream *stream, bool plain,
+				 JsRecord *record)
+{
+	Jsonb	   *raw = js_record_raw(record);
+
+	record->time_known = js_record_time(plain ? NULL : stream, raw,
+										&record->time);
+	if (plain)
+	{
+		record->items = palloc(sizeof(JsonbValue) * Max(entity->nfields, 1));
+		record->known = palloc(sizeof(bool) * Max(entity->nfields, 1));
+		js_entity_split(entity, raw, record->items, record->known);
+		return;
+	}
+
+	if (stream->deleted_path != NULL)
+		record->deleted = js_path_match(stream->deleted_path, raw);
+	if (stream->detail != NULL && js_jsonb_member(raw, JS_GONE))
+		record->deleted = true;
+	record->version = version_of(stream, raw);
+	record->fields = palloc0(sizeof(Jsonb *) * Max(entity->nfields, 1));
+	for (int i = 0; i < entity->nfields; i++)
+		record->fields[i] = js_field_read(stream, &entity->fields[i], raw);
+}
+
+/* The record as it came. */
+Jsonb *
+js_record_raw(JsRecord *record)
+{
+	if (record->raw == NULL && record->text != NULL)
+		record->raw = js_jsonb_in(pnstrdup(record->text, record->text_len));
+	return record->raw;
+}
+
+/* What a record says of a field; NULL: nothing. */
+Jsonb *
+js_record_field(JsRecord *record, int field)
+{
+	if (record->items == NULL)
+		return record->fields[field];
+	return record->known[field] ?
+		js_jsonb_from_value(&record->items[field]) : NULL;
+}
+
+/*
+ * Have two records the same keys?  Then nothing is to be learned of the second
+ * one.  jsonb has the entries of all keys first, then their bytes.
+ */
+bool
+js_record_same_keys(Jsonb *a, Jsonb *b)
+{
+	int			n = JB_ROOT_COUNT(a);
+	int			len = 0;
+
+	if (!JB_ROOT_IS_OBJECT(a) || !JB_ROOT_IS_OBJECT(b) ||
+		JB_ROOT_COUNT(b) != n || n >= JB_OFFSET_STRIDE ||
+		memcmp(a->root.children, b->root.children, n * sizeof(JEntry)) != 0)
+		return false;
+	for (int i = 0; i < n; i++)
+		len += JBE_OFFLENFLD(a->root.children[i]);
+	return memcmp(&a->root.children[2 * n], &b->root.children[2 * n],
+				  len) == 0;
 }
 
 /*

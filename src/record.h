@@ -14,7 +14,9 @@
 
 typedef struct JsRecord
 {
-	Jsonb	   *raw;			/* as it came */
+	Jsonb	   *raw;			/* as it came; js_record_raw() */
+	const char *text;			/* the same as text, where it came so */
+	size_t		text_len;
 	char	   *external_id;
 	bool		time_known;
 	TimestampTz time;			/* when the PMS changed it, its clock */
@@ -29,6 +31,13 @@ typedef struct JsRecord
 extern bool js_record_learn(JsEntity *entity, JsStream *stream, Jsonb *raw);
 extern JsRecord *js_record_read(JsEntity *entity, JsStream *stream,
 								bool plain, Jsonb *raw);
+extern JsRecord *js_record_open(JsEntity *entity, JsStream *stream,
+								bool plain, Jsonb *raw);
+extern void js_record_finish(JsEntity *entity, JsStream *stream, bool plain,
+							 JsRecord *record);
+extern Jsonb *js_record_raw(JsRecord *record);
+extern Jsonb *js_record_field(JsRecord *record, int field);
+extern bool js_record_same_keys(Jsonb *a, Jsonb *b);
 extern bool js_record_time(JsStream *stream, Jsonb *raw, TimestampTz *time);
 extern char *js_record_time_text(JsStream *stream, Jsonb *raw);
 extern char *js_record_id(JsStream *stream, bool plain, Jsonb *raw);

@@ -1,0 +1,227 @@
+/*-------------------------------------------------------------------------
+ *
+ * recordtree.c
+ *	  Plain records that are read from text, without jsonb.
+ *
+ * The text of a page is parsed once, into a tree.  A record that came as it
+ * did the last time costs a hash of its bytes and one look-up more; of any
+ * other, only containers become jsonb.  Records of a page usually have the
+ * same keys in the same order, so which member is which field is found once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#include "compat.h"
+#include "jacksync.h"
+#include "recordtree.h"
+#include "window.h"
+
+#define TEXT_SEED 2				/* a hash of text is none of jsonb */
+
+static void *bump(void *ctx, size_t size);
+static void find_members(JsTreeReader *reader, JsEntity *entity,
+						 const JsJson *item);
+static char *id_text(const JsJson *id);
+static void to_item(const JsJson *json, JsonbValue *item);
+
+/* Memory that is handed out in a row. */
+typedef struct Arena
+{
+	char	   *at;
+	size_t		left;
+} Arena;
+
+/* Parse a page; what it consists of stays until the memory context goes. */
+bool
+js_tree_page(const char *s, size_t len, JsJson **root, JsJsonError *error)
+{
+	JsJsonLimits limits = js_json_default_limits;
+	JsAllocator allocator = {bump, palloc0(sizeof(Arena))};
+
+	return js_json_parse(s, len, &limits, &allocator, root, error);
+}
+
+/* The next piece of memory. */
+static void *
+bump(void *ctx, size_t size)
+{
+	Arena	   *arena = (Arena *) ctx;
+	char	   *result;
+
+	size = MAXALIGN(size);
+	if (size > arena->left)
+	{
+		arena->left = Max(size, 256 * 1024);
+		arena->at = palloc(arena->left);
+	}
+	result = arena->at;
+	arena->at += size;
+	arena->left -= size;
+	return result;
+}
+
+/* Have two records the same keys in the same order? */
+bool
+js_tree_same_keys(const JsJson *a, const JsJson *b)
+{
+	if (a->type != JS_JSON_OBJECT || b->type != JS_JSON_OBJECT || a->n != b->n)
+		return false;
+	for (int i = 0; i < a->n; i++)
+		if (a->members[i].keylen != b->members[i].keylen ||
+			memcmp(a->members[i].key, b->members[i].key,
+				   a->members[i].keylen) != 0)
+			return false;
+	return true;
+}
+
+/* The record as jsonb. */
+Jsonb *
+js_tree_json(const JsJson *item)
+{
+	return js_jsonb_in(pnstrdup(js_json_source(item),
+								js_json_source_len(item)));
+}
+
+/* js_record_open() for a plain record. */
+JsRecord *
+js_tree_open(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
+{
+	JsRecord   *record = palloc0(sizeof(JsRecord));
+
+	if (reader->last == NULL || reader->seed != entity->seed ||
+		!js_tree_same_keys(reader->last, item))
+		find_members(reader, entity, item);
+	record->text = js_json_source(item);
+	record->text_len = js_json_source_len(item);
+	record->tree = item;
+	if (reader->id >= 0)
+		record->external_id = id_text(item->members[reader->id].value);
+	if (record->external_id == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_JS_BAD_RECORD),
+				 errmsg("record has no id"),
+				 errdetail("There is no value at %s.", "\"id\"")));
+	record->hash = hash_bytes_extended((const unsigned char *) record->text,
+									   record->text_len,
+									   entity->seed ^ TEXT_SEED);
+	return record;
+}
+
+/* Which member is which field? */
+static void
+find_members(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
+{
+	int			n = item->type == JS_JSON_OBJECT ? item->n : 0;
+
+	reader->last = item;
+	reader->seed = entity->seed;
+	reader->id = reader->time = -1;
+	if (n > reader->room)
+	{
+		reader->room = n;
+		reader->fields = MemoryContextAlloc(GetMemoryChunkContext(reader),
+											sizeof(int) * n);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		JsField    *field = js_entity_field(entity, item->members[i].key);
+
+		reader->fields[i] = field ? field - entity->fields : -1;
+		if (strcmp(item->members[i].key, "id") == 0)
+			reader->id = i;
+		else if (strcmp(item->members[i].key, "updatedAt") == 0)
+			reader->time = i;
+	}
+}
+
+/* An id as jsonb would write it; NULL if it is none. */
+static char *
+id_text(const JsJson *id)
+{
+	switch (id->type)
+	{
+		case JS_JSON_STRING:
+			return id->len > 0 ? pnstrdup(id->text, id->len) : NULL;
+		case JS_JSON_NUMBER:
+			if (strspn(id->text, "0123456789") >= id->len)
+				return pnstrdup(id->text, id->len);
+			return js_jsonb_out(js_tree_json(id));
+		case JS_JSON_BOOL:
+			return pstrdup(id->boolean ? "true" : "false");
+		default:
+			return NULL;
+	}
+}
+
+/* js_record_finish() for a record that js_tree_open() opened. */
+void
+js_tree_finish(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
+{
+	const JsJson *item = record->tree;
+
+	record->items = palloc(sizeof(JsonbValue) * Max(entity->nfields, 1));
+	record->known = palloc0(sizeof(bool) * Max(entity->nfields, 1));
+	for (int i = 0; i < item->n; i++)
+	{
+		int			field = reader->fields[i];
+
+		if (field < 0)
+			continue;
+		to_item(item->members[i].value, &record->items[field]);
+		record->known[field] = true;
+	}
+	if (reader->time >= 0)
+	{
+		char	   *text = id_text(item->members[reader->time].value);
+
+		record->time_known = text != NULL;
+		if (text != NULL && !js_time_parse(text, &record->time))
+			record->time =
+				DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+														CStringGetDatum(text),
+														ObjectIdGetDatum(InvalidOid),
+														Int32GetDatum(-1)));
+	}
+}
+
+/* A value as jsonb has it. */
+static void
+to_item(const JsJson *json, JsonbValue *item)
+{
+	Jsonb	   *container;
+
+	switch (json->type)
+	{
+		case JS_JSON_NULL:
+			item->type = jbvNull;
+			break;
+		case JS_JSON_BOOL:
+			item->type = jbvBool;
+			item->val.boolean = json->boolean;
+			break;
+		case JS_JSON_NUMBER:
+			item->type = jbvNumeric;
+			item->val.numeric =
+				DatumGetNumeric(DirectFunctionCall3(numeric_in,
+													CStringGetDatum(pnstrdup(json->text, json->len)),
+													ObjectIdGetDatum(InvalidOid),
+													Int32GetDatum(-1)));
+			break;
+		case JS_JSON_STRING:
+			item->type = jbvString;
+			item->val.string.val = unconstify(char *, json->text);
+			item->val.string.len = json->len;
+			break;
+		default:
+			container = js_tree_json(json);
+			item->type = jbvBinary;
+			item->val.binary.data = &container->root;
+			item->val.binary.len = VARSIZE_ANY_EXHDR(container);
+			break;
+	}
+}

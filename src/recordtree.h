@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * recordtree.h
+ *	  Plain records that are read from text, without jsonb.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_RECORDTREE_H
+#define JS_RECORDTREE_H
+
+#include "record.h"
+
+/* Reads records of one page; knows the keys of the last one. */
+typedef struct JsTreeReader
+{
+	const JsJson *last;			/* NULL: none yet */
+	int		   *fields;			/* of its members: number of the field, or -1 */
+	int			room;
+	int			id;				/* its member "id", or -1 */
+	int			time;			/* its member "updatedAt", or -1 */
+	uint64		seed;			/* of the entity for which this holds */
+} JsTreeReader;
+
+extern bool js_tree_page(const char *s, size_t len, JsJson **root,
+						 JsJsonError *error);
+extern bool js_tree_same_keys(const JsJson *a, const JsJson *b);
+extern Jsonb *js_tree_json(const JsJson *item);
+extern JsRecord *js_tree_open(JsTreeReader *reader, JsEntity *entity,
+							  const JsJson *item);
+extern void js_tree_finish(JsTreeReader *reader, JsEntity *entity,
+						   JsRecord *record);
+
+#endif							/* JS_RECORDTREE_H */
