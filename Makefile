@@ -53,6 +53,7 @@ OBJS = \
 	src/row.o \
 	src/coerce.o \
 	src/record.o \
+	src/recordtree.o \
 	src/page.o \
 	src/body.o \
 	src/fold.o \

@@ -21,6 +21,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -37,6 +38,7 @@
 #include "heap.h"
 #include "jacksync.h"
 #include "push.h"
+#include "rowheap.h"
 #include "secure.h"
 #include "statement.h"
 #include "txn.h"
@@ -195,7 +197,13 @@ js_apply_page(JsApply *apply, List *records)
 
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextSwitchTo(record_context);
-			(void) js_apply_record(apply, lfirst(cell), NULL, &applied);
+			if (apply->reader != NULL)
+				(void) apply_opened(apply,
+									js_tree_open(apply->reader, apply->entity,
+												 lfirst(cell)),
+									NULL, &applied);
+			else
+				(void) js_apply_record(apply, lfirst(cell), NULL, &applied);
 			MemoryContextReset(record_context);
 		}
 		MemoryContextSwitchTo(mcxt);
@@ -226,8 +234,45 @@ js_apply_page(JsApply *apply, List *records)
 		JsApplied	applied = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		(void) js_apply_guarded(apply, lfirst(cell), NULL, &applied);
+		(void) js_apply_guarded(apply, apply->reader ?
+								js_tree_json(lfirst(cell)) : lfirst(cell),
+								NULL, &applied);
 	}
+}
+
+/*
+ * Apply a page of plain records that is given as text: a JSON array.  Of
+ * records that came before as they are now, not even values are made.
+ */
+void
+js_apply_text(JsApply *apply, const char *page, size_t len)
+{
+	JsJsonError error;
+	JsJson	   *root;
+	List	   *records = NIL;
+	bool		trees = GetDatabaseEncoding() == PG_UTF8 && apply->plain &&
+		js_rowheap_obstacle(apply->entity) == NULL;
+
+	if (!js_tree_page(page, len, &root, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("page is not valid JSON: %s at byte %zu",
+						error.message, error.offset)));
+	if (root->type != JS_JSON_ARRAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("records must be a JSON array"),
+				 errhint("Put a single record into brackets: [{...}].")));
+	/* a value that jsonb refuses is an error of the page, as in apply() */
+	if (js_json_is_bad(root))
+		trees = false;
+	for (int i = 0; i < root->n; i++)
+		records = lappend(records, trees ? (void *) root->items[i] :
+						  (void *) js_tree_json(root->items[i]));
+	if (trees)
+		apply->reader = palloc0(sizeof(JsTreeReader));
+	js_apply_page(apply, records);
+	apply->reader = NULL;
 }
 
 /* Errors that are not the record's fault, but the end of the work. */
@@ -249,18 +294,22 @@ static void
 learn_fields(JsApply *apply, List *records)
 {
 	bool		learned = false;
-	Jsonb	   *last = NULL;
+	void	   *last = NULL;
 	ListCell   *cell;
 
 	foreach(cell, records)
 	{
-		Jsonb	   *record = lfirst(cell);
+		void	   *record = lfirst(cell);
+		void	   *before = last;
 
-		if (last != NULL && js_record_same_keys(last, record))
-			continue;
-		if (js_record_learn(apply->entity, apply->stream, record))
-			learned = true;
 		last = record;
+		if (before != NULL && (apply->reader ?
+							   js_tree_same_keys(before, record) :
+							   js_record_same_keys(before, record)))
+			continue;
+		if (js_record_learn(apply->entity, apply->stream, apply->reader ?
+							js_tree_json(record) : record))
+			learned = true;
 	}
 	if (learned)
 	{
@@ -492,7 +541,10 @@ apply_opened(JsApply *apply, JsRecord *record, const char *version,
 		apply->counts.unchanged++;
 		return true;
 	}
-	js_record_finish(entity, apply->stream, apply->plain, record);
+	if (record->tree != NULL)
+		js_tree_finish(apply->reader, entity, record);
+	else
+		js_record_finish(entity, apply->stream, apply->plain, record);
 	if (version != NULL)
 		record->version = pstrdup(version);
 	if (link == NULL)

@@ -12,7 +12,7 @@
 
 #include "journal.h"
 #include "link.h"
-#include "record.h"
+#include "recordtree.h"
 #include "row.h"
 #include "secure.h"
 
@@ -50,6 +50,7 @@ typedef struct JsApply
 	JsCounts	counts;
 	int64		regressed;		/* records older than what we know */
 	int64		advanced;		/* and newer ones */
+	JsTreeReader *reader;		/* the page is of trees; NULL: of Jsonb */
 	bool		previewing;
 	List	   *previews;		/* JsPreview */
 	MemoryContext mcxt;			/* for what outlives a record */
@@ -70,6 +71,7 @@ extern void js_apply_begin(JsApply *apply, const char *entity,
 						   JsStream *stream, bool plain);
 extern void js_apply_end(JsApply *apply);
 extern void js_apply_page(JsApply *apply, List *records);
+extern void js_apply_text(JsApply *apply, const char *page, size_t len);
 extern bool js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 							JsApplied *applied);
 extern bool js_apply_guarded(JsApply *apply, Jsonb *raw, const char *version,

@@ -24,11 +24,14 @@
 #include "json.h"
 #include "merge.h"
 #include "plan.h"
+#include "rowheap.h"
 #include "secure.h"
 #include "statement.h"
 #include "wake.h"
 
 JS_FUNCTION(jacksync_apply);
+JS_FUNCTION(jacksync_apply_page);
+JS_FUNCTION(jacksync_apply_path);
 JS_FUNCTION(jacksync_preview);
 JS_FUNCTION(jacksync_detect_conflict);
 JS_FUNCTION(jacksync_changed_fields);
@@ -42,8 +45,10 @@ static char *text_arg(FunctionCallInfo fcinfo, int n, const char *name);
 static List *records_of(Jsonb *array);
 static JsStream *stream_for(const char *entity, const char *server,
 							bool *plain);
+static Datum sync_result(FunctionCallInfo fcinfo, JsApply *applied,
+						 TimestampTz started);
 static void run_apply(JsApply *apply, const char *entity, const char *server,
-					  List *records, bool keep_run);
+					  List *records, text *page, bool keep_run);
 static Jsonb *resolve_value(JsStrategy strategy, Jsonb *local, Jsonb *pms,
 							Jsonb *base, JsFieldFacts *facts,
 							JsRecordFacts *record);
@@ -76,22 +81,66 @@ Datum
 jacksync_apply(PG_FUNCTION_ARGS)
 {
 	char	   *entity = text_arg(fcinfo, 0, "entity");
-	char	   *server = name_arg(fcinfo, 2);
 	JsApply		apply = {0};
 	TimestampTz started = GetCurrentTimestamp();
-	TupleDesc	tupdesc;
-	Datum		values[12];
-	bool		nulls[12] = {0};
-	HeapTuple	tuple;
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("records must not be null")));
+	run_apply(&apply, entity, name_arg(fcinfo, 2),
+			  records_of(PG_GETARG_JSONB_P(1)), NULL, true);
+	return sync_result(fcinfo, &apply, started);
+}
+
+/*
+ * apply_page(entity text, page text, server name) returns sync_result
+ */
+Datum
+jacksync_apply_page(PG_FUNCTION_ARGS)
+{
+	char	   *entity = text_arg(fcinfo, 0, "entity");
+	JsApply		apply = {0};
+	TimestampTz started = GetCurrentTimestamp();
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("page must not be null")));
+	run_apply(&apply, entity, name_arg(fcinfo, 2), NIL, PG_GETARG_TEXT_PP(1),
+			  true);
+	return sync_result(fcinfo, &apply, started);
+}
+
+/*
+ * apply_path(entity text): 'direct', or why rows are written by statements
+ */
+Datum
+jacksync_apply_path(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_arg(fcinfo, 0, "entity");
+	JsEntity   *entity = js_entity_by_name(name, false);
+	const char *obstacle;
+
+	js_entity_check(entity);
+	obstacle = js_rowheap_obstacle(entity);
+	PG_RETURN_TEXT_P(cstring_to_text(obstacle ?
+									 psprintf("general: %s", obstacle) :
+									 "direct"));
+}
+
+/* A sync_result. */
+static Datum
+sync_result(FunctionCallInfo fcinfo, JsApply *applied, TimestampTz started)
+{
+	JsApply		apply = *applied;
+	TupleDesc	tupdesc;
+	Datum		values[12];
+	bool		nulls[12] = {0};
+	HeapTuple	tuple;
+
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	run_apply(&apply, entity, server, records_of(PG_GETARG_JSONB_P(1)), true);
-
 	values[0] = Int64GetDatum(apply.run_id);
 	values[1] = TimestampTzGetDatum(started);
 	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
@@ -119,7 +168,7 @@ jacksync_apply(PG_FUNCTION_ARGS)
 /* Apply records, with a run of their own unless it is only a preview. */
 static void
 run_apply(JsApply *apply, const char *entity, const char *server,
-		  List *records, bool keep_run)
+		  List *records, text *page, bool keep_run)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	JsStream   *stream;
@@ -138,7 +187,10 @@ run_apply(JsApply *apply, const char *entity, const char *server,
 
 	apply->rethrow = true;
 	js_apply_begin(apply, entity, stream, plain);
-	js_apply_page(apply, records);
+	if (page != NULL)
+		js_apply_text(apply, VARDATA_ANY(page), VARSIZE_ANY_EXHDR(page));
+	else
+		js_apply_page(apply, records);
 	if (keep_run)
 		js_run_finish(apply->run_id, &apply->counts,
 					  apply->counts.errors > 0 ? "some records failed; see jacksync.sync_error" : NULL);
@@ -227,7 +279,7 @@ jacksync_preview(PG_FUNCTION_ARGS)
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	run_apply(&apply, entity, server, records_of(PG_GETARG_JSONB_P(1)),
-			  false);
+			  NULL, false);
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;

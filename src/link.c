@@ -178,7 +178,9 @@ js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
 
 /*
  * The hash gate.  True if the record came as it did the last time, and nothing
- * happened here since; else link is the record's link, or NULL.
+ * happened here since; else link is the record's link, or NULL.  A local
+ * change unsets the hash (fold.c), so what is dirty all the same only waits to
+ * be pushed.
  */
 bool
 js_link_gate(int32 entity_id, int32 stream_id, const char *external_id,
@@ -194,7 +196,8 @@ js_link_gate(int32 entity_id, int32 stream_id, const char *external_id,
 		slot_getallattrs(slot);
 		same = !slot->tts_isnull[LINK_HASH] &&
 			DatumGetInt64(slot->tts_values[LINK_HASH]) == hash &&
-			!DatumGetBool(slot->tts_values[LINK_DIRTY]) &&
+			slot->tts_isnull[LINK_INTENT_ID] &&
+			!DatumGetBool(slot->tts_values[LINK_MUST_PULL]) &&
 			!DatumGetBool(slot->tts_values[LINK_FAILED]);
 		if (!same)
 			*link = read_link(slot);

@@ -17,6 +17,7 @@ typedef struct JsRecord
 	Jsonb	   *raw;			/* as it came; js_record_raw() */
 	const char *text;			/* the same as text, where it came so */
 	size_t		text_len;
+	const JsJson *tree;			/* the text, parsed (recordtree.c) */
 	char	   *external_id;
 	bool		time_known;
 	TimestampTz time;			/* when the PMS changed it, its clock */

@@ -15,6 +15,7 @@
 #include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "jacksync.h"
@@ -129,12 +130,14 @@ find_members(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		JsField    *field = js_entity_field(entity, item->members[i].key);
+		char	   *key = pnstrdup(item->members[i].key,
+								   item->members[i].keylen);
+		JsField    *field = js_entity_field(entity, key);
 
 		reader->fields[i] = field ? field - entity->fields : -1;
-		if (strcmp(item->members[i].key, "id") == 0)
+		if (strcmp(key, "id") == 0)
 			reader->id = i;
-		else if (strcmp(item->members[i].key, "updatedAt") == 0)
+		else if (strcmp(key, "updatedAt") == 0)
 			reader->time = i;
 	}
 }

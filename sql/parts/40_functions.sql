@@ -5,6 +5,20 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION jacksync.apply(text, jsonb, name) IS
 'apply a JSON array of records of the PMS, in the transaction of the caller';
 
+CREATE FUNCTION jacksync.apply_page(entity text, page text, server name DEFAULT NULL)
+RETURNS jacksync.sync_result
+AS 'MODULE_PATHNAME', 'jacksync_apply_page'
+LANGUAGE C;
+COMMENT ON FUNCTION jacksync.apply_page(text, text, name) IS
+'apply() for the text of a page, which is faster: what did not change is recognised by its bytes';
+
+CREATE FUNCTION jacksync.apply_path(entity text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'jacksync_apply_path'
+LANGUAGE C STRICT;
+COMMENT ON FUNCTION jacksync.apply_path(text) IS
+'direct, or general and why: how rows of the entity are written';
+
 CREATE FUNCTION jacksync.preview(entity text, records jsonb, server name DEFAULT NULL)
 RETURNS TABLE (external_id text, field text, base jsonb, local jsonb, pms jsonb,
 	strategy jacksync.strategy, resolved jsonb, outcome text)

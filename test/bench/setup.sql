@@ -189,12 +189,20 @@ INSERT INTO jacksync.authority (entity, field, strategy)
 VALUES ('reservations', 'specialRequests', 'merge'), ('reservations', '*', 'pms_wins');
 CREATE FUNCTION apply_jacksync(page text) RETURNS void LANGUAGE sql AS $$ SELECT jacksync.apply('reservations', page::jsonb); $$;
 
+-- and the same pages as text: a second entity
+CREATE TABLE jst_rows (LIKE rows_template INCLUDING ALL);
+INSERT INTO jacksync.entity (entity, local_table) VALUES ('pages', 'bench.jst_rows');
+INSERT INTO jacksync.authority (entity, field, strategy)
+VALUES ('pages', 'specialRequests', 'merge'), ('pages', '*', 'pms_wins');
+CREATE FUNCTION apply_jacksync_page(page text) RETURNS void LANGUAGE sql AS $$ SELECT jacksync.apply_page('pages', page); $$;
+
 CREATE TABLE contender (ord int, name text, func text, tab regclass);
 INSERT INTO contender VALUES
 	(1, '(1) raw bulk upsert, no conflict logic', 'apply_raw', 'raw_rows'),
 	(3, '(3) set-based SQL three-way merge', 'apply_sql', 'sql_rows'),
 	(4, '(4) PL/pgSQL loop, record by record', 'apply_loop', 'loop_rows'),
-	(6, 'jacksync.apply(entity, jsonb)', 'apply_jacksync', 'js_rows');
+	(6, 'jacksync.apply(entity, jsonb)', 'apply_jacksync', 'js_rows'),
+	(7, 'jacksync.apply_page(entity, text)', 'apply_jacksync_page', 'jst_rows');
 
 -- run the pages of a round: for every page each contender in turn
 CREATE PROCEDURE run_round(round_no int, pass_name text) LANGUAGE plpgsql AS $$
