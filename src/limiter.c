@@ -173,7 +173,7 @@ js_limiter_outcome(JsServer *server, JsOutcome outcome, long pause_ms,
 	{
 		case JS_OUTCOME_GOOD:
 			gate->busy = 0;
-			if (gate->blocked_until == 0)
+			if (gate->blocked_until == 0 && gate->outcome == JS_OUTCOME_GOOD)
 				return;
 			gate->blocked_until = 0;
 			gate->outcome = outcome;
@@ -190,6 +190,7 @@ js_limiter_outcome(JsServer *server, JsOutcome outcome, long pause_ms,
 			break;
 		case JS_OUTCOME_DOWN:
 			gate->failures++;
+			gate->outcome = outcome;
 			gate->changed = true;
 			if (gate->failures >= OPEN_AFTER)
 				block(gate, outcome,
@@ -261,6 +262,7 @@ js_limiter_load(JsServer *server)
 	js_arg(&args, ObjectIdGetDatum(server->serverid));
 	gate->failures = 0;
 	gate->blocked_until = 0;
+	gate->outcome = JS_OUTCOME_GOOD;
 	if (js_run(&statement, &args) > 0)
 	{
 		char	   *state = js_get_text(0, 2);

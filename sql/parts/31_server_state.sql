@@ -82,7 +82,7 @@ RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-	DELETE FROM jacksync.server_state s USING pg_foreign_server f
+	UPDATE jacksync.server_state s SET failures = 0, blocked_until = NULL FROM pg_foreign_server f
 		WHERE f.oid = s.server_oid AND (forgive_server.server IS NULL OR f.srvname = forgive_server.server);
 	UPDATE jacksync.token t SET next_attempt_at = NULL, failures = 0, refusals = 0
 		FROM pg_foreign_server f

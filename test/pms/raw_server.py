@@ -6,9 +6,10 @@ list of [connection, method, path, headers, body].  It prints its port.  With
 --cert it speaks TLS.
 
     /ok /broken/... see BEHAVIOURS; answers are {"data": []} if nothing is said
-    POST /script    a list of answers, given one after the other to what is
-                    asked below /next: {"status", "headers", "body", "delay"};
-                    "close": the connection is closed without an answer
+    POST /script    a list of answers, given one after the other to other
+                    paths: {"status", "headers", "body", "delay"}; "close":
+                    the connection is closed without an answer; "match": for
+                    paths with that text only; "repeat": again and again
 """
 import argparse
 import gzip
@@ -85,9 +86,11 @@ BEHAVIOURS = {
 }
 
 
-def scripted(sock):
+def scripted(sock, path):
     with LOCK:
-        step = SCRIPT.pop(0) if SCRIPT else {}
+        step = next((s for s in SCRIPT if s.get('match', '') in path), {})
+        if step and not step.get('repeat'):
+            SCRIPT.remove(step)
     time.sleep(step.get('delay', 0))
     if step.get('close'):
         sock.shutdown(socket.SHUT_RDWR)
@@ -128,7 +131,8 @@ def requests(sock, number):
             BUSY[0] += 1
             BUSY[1] = max(BUSY)
         try:
-            BEHAVIOURS.get(path.partition('?')[0].rpartition('/')[2], scripted)(sock)
+            behaviour = BEHAVIOURS.get(path.partition('?')[0].rpartition('/')[2])
+            behaviour(sock) if behaviour else scripted(sock, path)
         finally:
             with LOCK:
                 BUSY[0] -= 1
