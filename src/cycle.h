@@ -116,6 +116,7 @@ extern JsVars *js_cycle_vars(JsCycle *cycle);
 extern void js_cycle_end(JsCycle *cycle);
 extern void js_pull_start(JsCycle *cycle);
 extern void js_pull_walk(JsCycle *cycle);
+extern void js_pull_ask(JsCycle *cycle);
 extern void js_pull_save(JsCycle *cycle);
 extern void js_pull_complete(JsCycle *cycle);
 extern void js_events_start(JsCycle *cycle);
@@ -129,6 +130,8 @@ extern void js_reconcile_all(JsCycle *cycle);
 extern bool js_reconcile_pauses(JsCycle *cycle);
 extern void js_reconcile_page(JsCycle *cycle, JsPage *page, int64 tick,
 							  bool more);
+extern void js_reconcile_records(JsCycle *cycle, struct JsApply *apply,
+								 List *records);
 extern bool js_reconcile_lists(JsCycle *cycle);
 extern void js_reconcile_give_up(JsCycle *cycle, const char *problem);
 

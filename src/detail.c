@@ -485,7 +485,10 @@ apply_gathered(JsCycle *cycle)
 	apply.counts = cycle->counts;
 	foreach(cell, details->done)
 		forget_problem(&apply, lfirst(cell));
-	js_apply_page(&apply, details->records);
+	if (cycle->reconcile != NULL)
+		js_reconcile_records(cycle, &apply, details->records);
+	else
+		js_apply_page(&apply, details->records);
 	foreach(cell, details->done)
 	{
 		Wanted	   *wanted = lfirst(cell);
@@ -495,10 +498,13 @@ apply_gathered(JsCycle *cycle)
 		else
 			cross_out(cycle, wanted);
 	}
-	cycle->counts = apply.counts;
-	cycle->regressed += apply.regressed;
-	cycle->advanced += apply.advanced;
-	js_run_progress(cycle->run_id, &cycle->counts);
+	if (cycle->reconcile == NULL)
+	{
+		cycle->counts = apply.counts;
+		cycle->regressed += apply.regressed;
+		cycle->advanced += apply.advanced;
+		js_run_progress(cycle->run_id, &cycle->counts);
+	}
 	js_apply_end(&apply);
 	js_txn_end();
 	js_progress_note(cycle->progress, cycle->walk ? cycle->walk->pages : 0,

@@ -34,7 +34,6 @@
 #define CHUNK 500				/* records in one transaction */
 
 static JsWalkKind kind_of_walk(JsCycle *cycle);
-static void ask_for_page(JsCycle *cycle);
 static void page_arrived(JsCycle *cycle, JsHttpResponse *response);
 static JsPage *read_page(JsCycle *cycle, JsHttpResponse *response,
 						 char **problem);
@@ -101,7 +100,7 @@ js_pull_walk(JsCycle *cycle)
 	}
 	MemoryContextSwitchTo(old);
 	js_txn_end();
-	ask_for_page(cycle);
+	js_pull_ask(cycle);
 }
 
 /* What is the walk for? */
@@ -120,8 +119,8 @@ kind_of_walk(JsCycle *cycle)
 }
 
 /* Ask for the page at which the walk is. */
-static void
-ask_for_page(JsCycle *cycle)
+void
+js_pull_ask(JsCycle *cycle)
 {
 	JsWalk	   *walk = cycle->walk;
 	JsVars	   *vars = js_cycle_vars(cycle);
@@ -165,7 +164,7 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 	if (response->failure == JS_HTTP_OK && response->status == 408 &&
 		js_walk_shrink(cycle->walk))
 	{
-		ask_for_page(cycle);
+		js_pull_ask(cycle);
 		return;
 	}
 	if (problem == NULL)
@@ -182,9 +181,8 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 	js_txn_end();
 	if (cycle->seen != NULL)
 		js_seen_page(cycle->seen, cycle->walk->source, page);
-	if (more && (cycle->stream->detail == NULL || cycle->reconcile != NULL) &&
-		!js_reconcile_pauses(cycle))
-		ask_for_page(cycle);
+	if (more && cycle->stream->detail == NULL && !js_reconcile_pauses(cycle))
+		js_pull_ask(cycle);
 	JS_FAULT("cp02");
 	if (cycle->reconcile != NULL)
 	{
@@ -203,7 +201,7 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 	if (problem != NULL)
 		js_cycle_fail(cycle, problem);
 	else if (cycle->stream->detail != NULL)
-		js_details_start(cycle, more ? ask_for_page : js_pull_complete);
+		js_details_start(cycle, more ? js_pull_ask : js_pull_complete);
 	else if (!more && !cycle->done)
 		js_pull_complete(cycle);
 }

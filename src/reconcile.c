@@ -49,8 +49,8 @@ static bool is_due(JsCycle *cycle, Jsonb **progress, int64 *run_id,
 static JsReconcile *known(int32 stream_id);
 static void begin_walk(JsCycle *cycle, JsReconcile *r, Jsonb *progress,
 					   int64 last_record);
-static void compare_chunk(JsCycle *cycle, JsReconcile *r, JsPage *page,
-						  int from, int64 tick);
+static void page_done(JsCycle *cycle);
+static void compare_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick);
 static bool compare_guarded(JsApply *apply, JsReconcile *r, Jsonb *raw);
 static bool compare(JsApply *apply, JsReconcile *r, Jsonb *raw);
 static const char *reason_of(JsLink *link, JsDifference *difference);
@@ -265,86 +265,108 @@ js_reconcile_pauses(JsCycle *cycle)
 
 /*
  * A page came; more: there is another one, which has been asked for unless the
- * slice is over.
+ * slice is over, or details of this page are to be read first.
  */
 void
 js_reconcile_page(JsCycle *cycle, JsPage *page, int64 tick, bool more)
 {
 	JsReconcile *r = cycle->reconcile;
-	bool		pauses = more && cycle->call == NULL && cycle->not_before == 0;
 
+	r->more = more;
 	js_seen_page(r->seen, cycle->walk->source, page);
 	for (int from = 0; from < list_length(page->records); from += CHUNK)
-		compare_chunk(cycle, r, page, from, tick);
-	if (!more)
+		compare_chunk(cycle, page, from, tick);
+	if (cycle->stream->detail != NULL)
+		js_details_start(cycle, page_done);
+	else
+		page_done(cycle);
+}
+
+/* A page was compared: go on with the next one, or with the next cycle. */
+static void
+page_done(JsCycle *cycle)
+{
+	JsReconcile *r = cycle->reconcile;
+
+	if (!r->more)
 	{
 		complete(cycle);
 		return;
 	}
 	if (!r->listing)
 		save(cycle, r, js_walk_progress(cycle->walk), false, false);
-	if (pauses)
+	if (cycle->call != NULL || cycle->not_before != 0)
+		return;					/* it has been asked for */
+	if (js_reconcile_pauses(cycle))
 	{
 		cycle->reconcile = NULL;
 		js_cycle_end(cycle);
 	}
+	else
+		js_pull_ask(cycle);
 }
 
-/* Compare some records of a page, and let the rules decide what differs. */
+/* Compare some records of a page; or ask for their details. */
 static void
-compare_chunk(JsCycle *cycle, JsReconcile *r, JsPage *page, int from,
-			  int64 tick)
+compare_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick)
 {
+	JsReconcile *r = cycle->reconcile;
 	JsApply		apply = {0};
-	List	   *broken = NIL;
+	List	   *records = NIL;
 
+	for (int i = from; i < from + CHUNK && i < list_length(page->records); i++)
+		records = lappend(records, list_nth(page->records, i));
 	js_txn_begin("comparing records");
 	apply.run_id = r->run_id;
 	apply.tick = tick;
 	apply.skip_locked = true;
 	apply.defer_deletes = true;
-	apply.look_closely = true;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->walk->source, false);
-	apply.counts = r->counts;
-	for (int i = from; i < from + CHUNK && i < list_length(page->records); i++)
+	if (cycle->stream->detail != NULL)
+		records = js_details_want(cycle, &apply, cycle->walk->source, records,
+								  true);
+	js_reconcile_records(cycle, &apply, records);
+	js_apply_end(&apply);
+	js_txn_end();
+}
+
+/*
+ * Compare records, and let the rules decide what differs: inside of
+ * js_apply_begin().
+ */
+void
+js_reconcile_records(JsCycle *cycle, JsApply *apply, List *records)
+{
+	JsReconcile *r = cycle->reconcile;
+	List	   *broken = NIL;
+	ListCell   *cell;
+
+	apply->counts = r->counts;
+	apply->look_closely = true;
+	foreach(cell, records)
 	{
-		Jsonb	   *raw = list_nth(page->records, i);
-
-		/* a summary cannot be compared: its detail is, when it was read */
-		if (cycle->stream->detail != NULL)
-		{
-			broken = list_concat(broken,
-								 js_details_want(cycle, &apply,
-												 cycle->walk->source,
-												 list_make1(raw), true));
-			continue;
-		}
-
 		CHECK_FOR_INTERRUPTS();
-		if (compare_guarded(&apply, r, raw))
-			broken = lappend(broken, raw);
+		if (compare_guarded(apply, r, lfirst(cell)))
+			broken = lappend(broken, lfirst(cell));
 		else
 		{
-			apply.counts.processed++;
-			apply.counts.unchanged++;
+			apply->counts.processed++;
+			apply->counts.unchanged++;
 		}
 	}
 	if (r->repair && !r->listing && broken != NIL)
-		js_apply_page(&apply, broken);
+		js_apply_page(apply, broken);
 	else if (r->repair)
 	{
 		MemoryContext old = MemoryContextSwitchTo(r->mcxt);
-		ListCell   *cell;
 
 		foreach(cell, broken)
 			r->broken = lappend(r->broken,
 								DatumGetJsonbPCopy(JsonbPGetDatum(lfirst(cell))));
 		MemoryContextSwitchTo(old);
 	}
-	r->counts = apply.counts;
+	r->counts = apply->counts;
 	js_run_progress(r->run_id, &r->counts);
-	js_apply_end(&apply);
-	js_txn_end();
 }
 
 /*

@@ -18,6 +18,7 @@ typedef struct JsReconcile
 	bool		listing;		/* for a person: everything is listed, and
 								 * repaired at the end */
 	bool		whole;			/* no part of the walk was missed */
+	bool		more;			/* there is another page */
 	int64		run_id;
 	int64		found;
 	JsCounts	counts;

@@ -42,6 +42,16 @@ $sql->("SELECT jacksync.resync('summaries')");
 $odd->sync('summaries');
 is($details->('summaries'), 130, 'a resync asks for all');
 
+# a comparison reads all details
+$put->('summaries', 'R00090', 'unlisted', $odd->pms->record('summaries', 'R00090')->{updatedAt});
+$odd->forget;
+my $drift = sub { return $sql->("SELECT external_id, field, reason, pms_value, repaired FROM jacksync.reconcile('summaries', repair => $_[0])"); };
+is($drift->('false'), 'R00090|name|missed_at_pms|"unlisted"|f', 'comparing finds what a detail says otherwise');
+is($details->('summaries'), 130, 'all details are read for it');
+is($drift->('true'), 'R00090|name|missed_at_pms|"unlisted"|t', 'and gives it to the rules');
+is($sql->("SELECT name FROM summaries WHERE external_id = 'R00090'"), 'unlisted', 'which take it');
+is($drift->('false'), '', 'then nothing differs');
+
 # what is not there any more, and what the PMS refuses to show
 $odd->stream('gone', { shape => 'ids' }, { record_path => '$[*]', primary_key => '$', detail => { path => '/odd/gone/{record.id}', record_path => '$.item' } });
 $sql->("UPDATE jacksync.entity SET on_pms_delete = 'delete' WHERE entity = 'gone'");
