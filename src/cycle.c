@@ -237,17 +237,21 @@ finish(JsCycle *cycle)
 	static JsStatement read = {
 		"SELECT failure_count,"
 		" (1000 * extract(epoch FROM s.poll_interval))::bigint,"
-		" s.entity, s.server FROM jacksync.stream_state t JOIN jacksync.stream s USING (stream_id)"
+		" s.entity, s.server, t.backoff_from"
+		" FROM jacksync.stream_state t JOIN jacksync.stream s USING (stream_id)"
 		" WHERE stream_id = $1 FOR UPDATE OF t",
 		{INT4OID}
 	};
 	static JsStatement write = {
 		"UPDATE jacksync.stream_state SET failure_count = $2, last_error = $3,"
-		" next_due_at = pg_catalog.clock_timestamp() + $4 * '1 ms'::interval,"
+		" backoff_from = CASE WHEN $2 > 0 THEN backoff_from ELSE 0 END,"
+		/* sync_now() was called while we ran: once more */
+		" next_due_at = CASE WHEN next_due_at > $7 AND next_due_at <= pg_catalog.clock_timestamp()"
+		"  THEN next_due_at ELSE pg_catalog.clock_timestamp() + $4 * '1 ms'::interval END,"
 		" skew = coalesce($5 * '1 us'::interval, skew),"
 		" skew_error = coalesce($6 * '1 us'::interval, skew_error)"
 		" WHERE stream_id = $1",
-		{INT4OID, INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID}
+		{INT4OID, INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
 	};
 	static JsStatement alert = {
 		"SELECT jacksync.alert_run($1, $2, $3, $4, $5)",
@@ -275,7 +279,8 @@ finish(JsCycle *cycle)
 	/* a run that left the server alone, as it should, did not fail once more */
 	failures = cycle->error == NULL ? 0 :
 		cycle->deferred ? Max(before, 1) : before + 1;
-	delay = next_delay(cycle, js_get_int8(0, 2), failures);
+	delay = next_delay(cycle, js_get_int8(0, 2),
+					   failures - Min(failures, js_get_int4(0, 5)));
 	entity = js_get_text(0, 3);
 	server = js_get_text(0, 4);
 
@@ -294,6 +299,7 @@ finish(JsCycle *cycle)
 		js_arg_null(&args);
 		js_arg_null(&args);
 	}
+	js_arg_time(&args, cycle->started, true);
 	js_run(&write, &args);
 
 	if ((failures == 0 && before == 0) || cycle->deferred)

@@ -161,6 +161,7 @@ CREATE TABLE jacksync.stream_state
 	last_sync_at	timestamptz,
 	next_due_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	failure_count	integer NOT NULL DEFAULT 0,
+	backoff_from	integer NOT NULL DEFAULT 0,
 	last_error		text,
 	last_reconcile_at timestamptz,
 	skew			interval,
@@ -178,6 +179,7 @@ COMMENT ON COLUMN jacksync.stream_state.last_attempt_at IS 'when the last run st
 COMMENT ON COLUMN jacksync.stream_state.last_sync_at IS 'when the last complete run started: the age of the data counts from here';
 COMMENT ON COLUMN jacksync.stream_state.next_due_at IS 'when the next run is due';
 COMMENT ON COLUMN jacksync.stream_state.failure_count IS 'failed runs in a row';
+COMMENT ON COLUMN jacksync.stream_state.backoff_from IS 'failures in a row that do not count for the back-off, because sync_now() was called after them';
 COMMENT ON COLUMN jacksync.stream_state.last_error IS 'what the last failed run said';
 COMMENT ON COLUMN jacksync.stream_state.last_reconcile_at IS 'when everything was last compared';
 COMMENT ON COLUMN jacksync.stream_state.skew IS 'clock of the PMS minus ours, from its Date header';

@@ -206,7 +206,7 @@ DECLARE
 	n	bigint;
 BEGIN
 	UPDATE jacksync.stream_state t
-		SET next_due_at = pg_catalog.now(), failure_count = t.failure_count
+		SET next_due_at = pg_catalog.now(), backoff_from = t.failure_count
 		FROM jacksync.stream s
 		WHERE s.stream_id = t.stream_id
 			AND (sync_now.entity IS NULL OR s.entity = sync_now.entity)

@@ -117,33 +117,3 @@ COMMENT ON COLUMN jacksync.worker_status.doing IS 'what it does, or did last';
 COMMENT ON COLUMN jacksync.worker_status.cycles IS 'cycles that run now';
 COMMENT ON COLUMN jacksync.worker_status.wakeups IS 'how often it woke up since it started';
 COMMENT ON COLUMN jacksync.worker_status.wakeups_per_minute IS 'the same per minute';
-
-CREATE VIEW jacksync.stuck AS
-SELECT e.entity, s.server, l.external_id, l.local_id,
-	CASE
-		WHEN l.intent_id IS NOT NULL THEN 'whether the PMS took a change is not known yet'
-		WHEN l.failed THEN coalesce((
-			SELECT pg_catalog.format('%s (%s, tried %s times)', x.error, x.state, x.attempts)
-			FROM jacksync.sync_error x
-			WHERE x.entity = e.entity
-				AND (x.external_id = l.external_id OR x.local_id = l.local_id)
-				AND x.state IN ('retry', 'dead') ORDER BY x.error_id DESC LIMIT 1), 'failed')
-		WHEN NOT e.enabled THEN 'the entity is disabled'
-		WHEN s.stream_id IS NULL THEN 'the entity has no stream'
-		WHEN NOT s.enabled THEN 'the stream is disabled'
-		WHEN t.quarantine IS NOT NULL THEN t.quarantine
-		WHEN t.paused THEN 'the stream is paused'
-		WHEN t.failure_count > 0 THEN t.last_error
-		WHEN s.push IS NULL THEN 'the stream has no push'
-		ELSE 'a local change waits to be pushed'
-	END AS reason,
-	coalesce((SELECT i.claimed_at FROM jacksync.intent i WHERE i.intent_id = l.intent_id),
-		l.local_updated_at) AS since
-FROM jacksync.link l
-	JOIN jacksync.entity e ON e.entity_id = l.entity_id
-	LEFT JOIN jacksync.stream s ON s.stream_id = l.stream_id
-	LEFT JOIN jacksync.stream_state t ON t.stream_id = l.stream_id
-WHERE l.intent_id IS NOT NULL OR l.failed OR (l.waiting AND
-	l.local_updated_at < pg_catalog.now() - interval '5 min');
-COMMENT ON VIEW jacksync.stuck IS
-'records that are late, with the reason';

@@ -65,19 +65,50 @@ AS $$
 	FROM jacksync.entity e JOIN pg_class c ON c.oid = e.local_table
 	WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
 	UNION ALL
-	SELECT 'trigger', CASE WHEN g.enabled IS NULL OR g.enabled = 'D' THEN 'error' ELSE 'warning' END, e.entity,
+	SELECT 'trigger', CASE WHEN g.enabled IS NULL OR g.enabled = 'D' OR NOT g.ours THEN 'error' ELSE 'warning' END, e.entity,
 		CASE WHEN g.enabled IS NULL THEN format('Trigger %s of table %s is missing: local changes are not seen.', t.name, e.local_table)
+			WHEN NOT g.ours THEN format('Trigger %s of table %s does not call jacksync: local changes are not seen.', t.name, e.local_table)
 			WHEN g.enabled = 'D' THEN format('Trigger %s of table %s is disabled: local changes are not seen.', t.name, e.local_table)
 			ELSE format('Trigger %s of table %s fires in replica sessions only.', t.name, e.local_table) END,
-		CASE WHEN g.enabled IS NULL THEN 'DELETE the entity and INSERT it again; jacksync.export_config() keeps its rules.'
-			ELSE format('ALTER TABLE %s ENABLE TRIGGER %s;', e.local_table, t.name) END
+		format('SELECT jacksync.mend_triggers(%L);', e.entity)
 	FROM jacksync.entity e JOIN pg_class c ON c.oid = e.local_table
 		CROSS JOIN (VALUES ('zz_jacksync_capture'), ('zz_jacksync_truncate')) AS t (name)
-		LEFT JOIN LATERAL (SELECT x.tgenabled FROM pg_trigger x WHERE x.tgrelid = c.oid AND x.tgname = t.name) AS g (enabled) ON true
-	WHERE g.enabled IS NULL OR g.enabled IN ('D', 'R')
+		LEFT JOIN LATERAL (SELECT x.tgenabled, x.tgfoid IN ('jacksync.capture'::regproc, 'jacksync.refuse_truncate'::regproc)
+				AND (t.name <> 'zz_jacksync_capture' OR x.tgargs = convert_to(e.entity_id::text, 'UTF8') || '\x00'::bytea)
+			FROM pg_trigger x WHERE x.tgrelid = c.oid AND x.tgname = t.name) AS g (enabled, ours) ON true
+	WHERE g.enabled IS NULL OR g.enabled IN ('D', 'R') OR NOT g.ours
+	UNION ALL
+	SELECT 'replica', 'error', coalesce(nullif(d.setrole, 0)::regrole::text, 'every role'),
+		'session_replication_role is replica by default: local changes are not seen.',
+		CASE WHEN d.setdatabase = 0 THEN format('ALTER ROLE %s RESET session_replication_role;', d.setrole::regrole)
+			WHEN d.setrole = 0 THEN format('ALTER DATABASE %I RESET session_replication_role;', current_database())
+			ELSE format('ALTER ROLE %s IN DATABASE %I RESET session_replication_role;', d.setrole::regrole, current_database()) END
+	FROM pg_db_role_setting d, unnest(d.setconfig) AS s (item)
+	WHERE s.item ~ '^session_replication_role=(replica|local)$' AND d.setdatabase IN (0, (SELECT x.oid FROM pg_database x WHERE x.datname = current_database()))
+	UNION ALL
+	SELECT 'rights', 'error', e.entity, format('%s, the owner of table %s, may not %s it, and rows are written as the owner.',
+			pg_get_userbyid(c.relowner), e.local_table, lower(string_agg(p.privilege, ', ' ORDER BY p.privilege))),
+		format('GRANT ALL ON %s TO %I;', e.local_table, pg_get_userbyid(c.relowner))
+	FROM jacksync.entity e JOIN pg_class c ON c.oid = e.local_table
+		CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE')) AS p (privilege)
+	WHERE NOT has_table_privilege(c.relowner, c.oid, p.privilege)
+	GROUP BY e.entity, e.local_table, c.relowner
+	UNION ALL
+	SELECT 'rights', 'error', e.entity, format('%s, the owner of table %s, may not use its schema.', pg_get_userbyid(c.relowner), e.local_table),
+		format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, pg_get_userbyid(c.relowner))
+	FROM jacksync.entity e JOIN pg_class c ON c.oid = e.local_table JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE NOT has_schema_privilege(c.relowner, n.oid, 'USAGE')
+	UNION ALL
+	SELECT 'column', 'error', e.entity, format('Column "%s" of table %s (%s) does not exist.', x.col, e.local_table, x.what),
+		format('UPDATE jacksync.entity SET %s = ''...'' WHERE entity = %L;', x.what, e.entity)
+	FROM jacksync.entity e JOIN pg_class c ON c.oid = e.local_table,
+		LATERAL (VALUES ('external_id_column', e.external_id_column), ('property_column', e.property_column),
+			('urgency_column', e.urgency_column)) AS x (what, col)
+	WHERE x.col IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute a
+		WHERE a.attrelid = c.oid AND a.attname = x.col AND a.attnum > 0 AND NOT a.attisdropped)
 	UNION ALL
 	SELECT 'column', 'error', r.entity, format('Column "%s" of table %s (field "%s") does not exist.', x.col, e.local_table, r.field),
-		'UPDATE jacksync.authority SET column_name = ... , or DELETE the rule.'
+		format('UPDATE jacksync.authority SET column_name = ''...'' WHERE entity = %L AND field = %L; or DELETE the rule.', r.entity, r.field)
 	FROM jacksync.authority r JOIN jacksync.entity e ON e.entity = r.entity JOIN pg_class c ON c.oid = e.local_table,
 		LATERAL (SELECT coalesce(r.column_name, jacksync.snake_case(r.field))) AS x (col)
 	WHERE r.field <> '*' AND NOT EXISTS (SELECT FROM pg_attribute a
@@ -120,7 +151,8 @@ AS $$
 				format('Server "%s" needs credentials, and there is no user mapping for %s.', s.server, pg_get_userbyid(c.relowner)),
 				format('CREATE USER MAPPING FOR %I SERVER %I OPTIONS (...);', coalesce(pg_get_userbyid(c.relowner), ''), s.server)),
 			('disabled', 'warning', NOT s.enabled OR NOT e.enabled, 'The stream or its entity is disabled.',
-				'UPDATE jacksync.stream (or jacksync.entity) SET enabled = true.'),
+				format('UPDATE jacksync.stream SET enabled = true WHERE entity = %L AND server = %L; UPDATE jacksync.entity SET enabled = true WHERE entity = %L;',
+					s.entity, s.server, s.entity)),
 			('quarantine', 'error', t.quarantine IS NOT NULL, t.quarantine,
 				format('SELECT jacksync.resync(%L, NULL, %L) believes the PMS; jacksync.resume() goes on when it was mended.', s.entity, s.server)),
 			('paused', 'warning', t.paused AND t.quarantine IS NULL, 'The stream is paused.', format('SELECT jacksync.resume(%L, %L);', s.entity, s.server)),
@@ -132,7 +164,7 @@ AS $$
 			('push', 'warning', s.push IS NULL AND EXISTS (SELECT FROM jacksync.authority r WHERE r.entity = s.entity
 				AND coalesce(r.push, r.strategy IN ('merge', 'latest_wins', 'manual'))),
 				'Rules push local values, but the stream has no push: they stay here.',
-				'UPDATE jacksync.stream SET push = ..., or set push to false in the rules.'),
+				format('UPDATE jacksync.authority SET push = false WHERE entity = %L; or give the stream a push.', s.entity)),
 			('clock', 'warning', abs(extract(epoch FROM t.skew)) > 60,
 				format('The clock of the PMS is %s %s.', jacksync.age_text(CASE WHEN t.skew < '0' THEN -t.skew ELSE t.skew END),
 					CASE WHEN t.skew < '0' THEN 'behind ours' ELSE 'ahead of ours' END),
@@ -162,13 +194,12 @@ AS $$
 	UNION ALL
 	SELECT 'locked rows', 'warning', x.entity, format('%s records wait for rows that somebody holds for %s%s.', count(*),
 			jacksync.age_text(clock_timestamp() - min(x.first_seen_at)),
-			coalesce('; sessions with a lock on the table: ' || (
-				SELECT string_agg(DISTINCT l.pid::text, ', ') FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-				WHERE l.relation = (SELECT e.local_table FROM jacksync.entity e WHERE e.entity = x.entity)
-					AND l.granted AND l.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-					AND a.xact_start < clock_timestamp() - interval '1 min'), '')),
-		'SELECT pid, state, xact_start, query FROM pg_stat_activity WHERE pid IN (...); a session that is idle in transaction blocks them.'
-	FROM jacksync.sync_error x WHERE x.state = 'waiting' AND x.first_seen_at < clock_timestamp() - interval '5 min' GROUP BY x.entity
+			coalesce('; sessions with a lock on the table: ' || array_to_string(h.pids, ', '), '')),
+		CASE WHEN h.pids IS NULL THEN 'They are tried again in the next run: SELECT * FROM jacksync.stuck;'
+			ELSE format('SELECT pid, usename, state, xact_start, query FROM pg_stat_activity WHERE pid = ANY (%L); SELECT pg_terminate_backend(pid) ends one.', h.pids) END
+	FROM jacksync.sync_error x LEFT JOIN jacksync.entity e ON e.entity = x.entity
+		LEFT JOIN LATERAL (SELECT jacksync.holders(e.local_table) AS pids) h ON true
+	WHERE x.state = 'waiting' AND x.first_seen_at < clock_timestamp() - interval '5 min' GROUP BY x.entity, h.pids
 	UNION ALL
 	SELECT 'conflicts', 'warning', m.entity, format('%s conflicts wait for a person, the oldest for %s.', count(*),
 			jacksync.age_text(clock_timestamp() - min(m.detected_at))), 'SELECT * FROM jacksync.open_conflict;'
@@ -218,6 +249,34 @@ AS $$
 	FROM pg_prepared_xacts p WHERE p.database = current_database() HAVING min(p.prepared) < clock_timestamp() - interval '5 min'
 $$;
 COMMENT ON FUNCTION jacksync.diagnose_server() IS 'diagnose(): settings of the server (internal)';
+
+/* what diagnose() names for triggers that are missing, disabled or not ours */
+CREATE FUNCTION jacksync.mend_triggers(entity text)
+RETURNS void
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, jacksync, pg_temp
+AS $$
+DECLARE
+	e	jacksync.entity;
+BEGIN
+	SELECT * INTO e FROM jacksync.entity x WHERE x.entity = mend_triggers.entity;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'entity "%" does not exist', entity
+			USING ERRCODE = 'undefined_object', HINT = 'SELECT entity FROM jacksync.entity lists the entities.';
+	END IF;
+	EXECUTE format('DROP TRIGGER IF EXISTS zz_jacksync_capture ON %s', e.local_table);
+	EXECUTE format('DROP TRIGGER IF EXISTS zz_jacksync_truncate ON %s', e.local_table);
+	EXECUTE format('CREATE TRIGGER zz_jacksync_capture AFTER INSERT OR UPDATE OR DELETE ON %s
+		FOR EACH ROW EXECUTE FUNCTION jacksync.capture(%L)', e.local_table, e.entity_id);
+	EXECUTE format('CREATE TRIGGER zz_jacksync_truncate BEFORE TRUNCATE ON %s
+		FOR EACH STATEMENT EXECUTE FUNCTION jacksync.refuse_truncate()', e.local_table);
+	INSERT INTO jacksync.audit_log (operation, entity, after_state, resolved_by)
+		VALUES ('manual_override', entity, '{"triggers": "mended"}', jacksync.acting_role());
+END
+$$;
+COMMENT ON FUNCTION jacksync.mend_triggers(text) IS
+'puts the triggers of a bound table on it again; what was changed without them is found by the sweep, or by reconcile()';
 
 CREATE FUNCTION jacksync.diagnose()
 RETURNS SETOF jacksync.finding

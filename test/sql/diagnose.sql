@@ -31,8 +31,50 @@ INSERT INTO jacksync.pending_delete (stream_id, external_id, payload, tick, stat
 INSERT INTO jacksync.intent (record_id, stream_id, operation, changes, claimed_at) SELECT -1, stream_id, 'update', '{}', now() - interval '1 h' FROM jacksync.stream;
 INSERT INTO jacksync.change SELECT 0, now() - interval '20 min', entity_id, 'u', true, '1' FROM jacksync.entity;
 SELECT * FROM d WHERE status <> 'ok';
+-- every record that is late, and why
+INSERT INTO jacksync.link (entity_id, stream_id, external_id, local_id, state, dirty, waiting, conflict, failed, must_pull, intent_id, next_push_at, local_updated_at, last_sync_at)
+	SELECT e.entity_id, s.stream_id, 'L' || v.n, 'l' || v.n, 'l', v.dirty, v.waiting, v.conflict, v.failed, false, v.intent, v.pause, now() - interval '1 h', now()
+	FROM jacksync.entity e, jacksync.stream s, (VALUES
+		(1, true, true, false, false, 1::bigint, NULL::timestamptz), (2, true, true, false, true, NULL, NULL), (3, false, false, true, false, NULL, NULL),
+		(4, true, true, false, false, NULL, NULL), (5, false, true, false, false, NULL, NULL),
+		(6, true, true, false, false, NULL, now() + interval '1 h'), (7, false, false, false, false, NULL, NULL)
+	) AS v (n, dirty, waiting, conflict, failed, intent, pause);
+CREATE VIEW st AS SELECT external_id, local_id, regexp_replace(regexp_replace(reason, '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d', 'T'), 'ows?: \d+$', 'ow: N') AS reason,
+	cardinality(blocking_pids) AS pids FROM jacksync.stuck;
+SELECT * FROM st ORDER BY local_id, external_id;
+UPDATE jacksync.stream_state SET failure_count = 0, initial_done = true;
+UPDATE jacksync.stream SET push = '{"read": {"path": "/{record.id}"}, "update": {"method": "PATCH", "path": "/{record.id}", "body": "{changes}"}}';
+SELECT * FROM st WHERE local_id ~ '^l[456]' ORDER BY local_id;
 SELECT jacksync.pause('dia');
+SELECT * FROM st WHERE local_id ~ '^l[4]' ORDER BY local_id;
 SELECT * FROM d WHERE check_name = 'paused';
+DELETE FROM jacksync.link;
+-- triggers: what diagnose() says can be pasted
+CREATE FUNCTION mend() RETURNS SETOF text LANGUAGE plpgsql AS $$ DECLARE h text; BEGIN
+	FOR h IN SELECT DISTINCT hint FROM d WHERE check_name IN ('trigger', 'rights', 'replica') AND status <> 'ok' LOOP EXECUTE h; RETURN NEXT h; END LOOP; END $$;
+SELECT mend();
+SELECT * FROM d WHERE check_name = 'trigger';
+DROP TRIGGER zz_jacksync_capture ON dia;
+SELECT * FROM d WHERE check_name = 'trigger';
+CREATE TRIGGER zz_jacksync_capture BEFORE UPDATE ON dia FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+SELECT * FROM d WHERE check_name = 'trigger';
+SELECT mend();
+SELECT * FROM d WHERE check_name = 'trigger';
+-- rights, and a role that writes unseen
+CREATE ROLE regress_jacksync_poor;
+CREATE SCHEMA dia_closed;
+ALTER TABLE dia SET SCHEMA dia_closed;
+ALTER TABLE dia_closed.dia OWNER TO regress_jacksync_poor;
+REVOKE UPDATE, INSERT ON dia_closed.dia FROM regress_jacksync_poor;
+ALTER ROLE regress_jacksync_poor SET session_replication_role = replica;
+SELECT * FROM d WHERE check_name IN ('rights', 'replica');
+SELECT count(*) FROM mend();
+SELECT * FROM d WHERE check_name IN ('rights', 'replica');
+ALTER TABLE dia_closed.dia OWNER TO CURRENT_USER;
+ALTER TABLE dia_closed.dia SET SCHEMA public;
+DROP SCHEMA dia_closed;
+DROP ROLE regress_jacksync_poor;
+DROP FUNCTION mend();
 DROP TABLE dia;
 SELECT * FROM d WHERE check_name = 'table';
 DELETE FROM jacksync.intent;
@@ -60,5 +102,5 @@ SELECT count(*) > 5 AS answers FROM jacksync.diagnose();
 RESET ROLE;
 SELECT jacksync.revoke_access('regress_jacksync_asker');
 DROP ROLE regress_jacksync_asker;
-DROP VIEW d;
+DROP VIEW d, st;
 DROP SERVER clinic CASCADE;
