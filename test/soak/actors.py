@@ -67,6 +67,10 @@ class LocalUser(Actor):
             parts.append("notes = concat_ws(E'\\n', nullif(notes, ''), '%s')" % self.token())
         elif kind < .6:
             parts.append("marks = marks[2:]")
+        elif kind < .65:
+            parts.append("rate = %d.%d" % (self.rnd.randrange(10 ** 6), self.rnd.randrange(10)))
+        elif kind < .67:
+            parts.append("nick = '%s'" % self.token())
         return ', '.join(parts)
 
     def act(self):
@@ -82,6 +86,8 @@ class LocalUser(Actor):
             if rnd.random() < .5:
                 statements.append("INSERT INTO bookings (external_id, ours, marks) VALUES ('B-%04d', '%s', '{%s}') ON CONFLICT DO NOTHING"
                                   % (rid, self.token(), self.token()))
+        elif kind > .98:
+            statements = ['TRUNCATE bookings']
         elif kind > .96:
             statements = ["SELECT 1 FROM bookings WHERE external_id = 'B-%04d' FOR UPDATE" % self.some()[0]]
         self.transaction(level, statements, linger=.94 < kind < .97, abort=.1 < kind < .15, savepoint=.15 < kind < .2)
@@ -94,6 +100,9 @@ class LocalUser(Actor):
                 if savepoint:
                     do('SAVEPOINT s')
                 state, _ = do(statement)
+                if state == '00000' and statement.startswith('TRUNCATE'):
+                    self.count('truncated')
+                    do('ROLLBACK')
                 if state == '40P01':
                     self.count('deadlock victim')
                 if state == '55P03':
@@ -130,7 +139,7 @@ class HotelUser(Actor):
         if pms.deleted(rid):
             if kind < .5:
                 pms.revive(rid, {'owned': self.token(), 'ours': None, 'latest': self.token(), 'held': None,
-                                 'marks': [self.token()], 'notes': None, 'price': 1})
+                                 'marks': [self.token()], 'notes': None, 'price': 1, 'rate': 1, 'nick': None})
             return
 
         def change(record):
@@ -144,6 +153,12 @@ class HotelUser(Actor):
                 record['marks'] = record['marks'][1:]
             elif kind < .75:
                 record['price'] = rnd.randrange(100000) / 100
+            elif kind < .8:
+                record['nick'] = self.token().lower()
+            # the same value, written otherwise, is no change
+            record['rate'] = '%.3f' % float(record['rate'] or 0) if rnd.random() < .5 else float(record['rate'] or 0)
+            if kind > .95:
+                record['rate'] = rnd.randrange(10 ** 7) / 10
         if pms.edit(rid, change):
             self.count('edits')
 

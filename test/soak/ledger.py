@@ -45,6 +45,7 @@ class World:
         tier = options.tier or rnd.choice('AAABBD')
         coarse, skew = rnd.random() < .5, rnd.choice([0, 0, 3600, -3600])
         page = rnd.choice([1, 2, 7, 100])
+        options.lookback = options.lookback or rnd.choice(['0 s', '0 s', '2 s', '5 min'])
         print('seed %d: tier %s, page size %d, clock %s%+d s, lookback %s' %
               (options.seed, tier, page, 'of seconds, ' if coarse else '', skew, options.lookback), flush=True)
         self.pms = PMS(options.records, tier, coarse, skew, options.seed)
@@ -102,6 +103,9 @@ def account(world):
     status = dict(query("SELECT external_id, sync_status FROM jacksync.record WHERE external_id IS NOT NULL"))
     in_vain = {value for row in query("SELECT changes FROM jacksync.intent WHERE error = 'not found at the PMS'")
                for value in json.loads(row[0]).values() if isinstance(value, str)}
+    # a row deleted here comes back when the PMS sends its record again
+    for row in query("SELECT external_id FROM jacksync.link WHERE state = 'd'"):
+        status[row[0]] = 'deleted here'
     book = Account(trail, world.pms.store.versions_of, audit, conflicts, in_vain)
     keys = {}
     for versions in world.pms.store.versions_of.values():
@@ -122,7 +126,7 @@ def main():
     parser.add_argument('--records', type=int, default=40)
     parser.add_argument('--users', type=int, default=3)
     parser.add_argument('--pause', type=float, default=.04)
-    parser.add_argument('--lookback', default='2 s')
+    parser.add_argument('--lookback')
     parser.add_argument('--place')
     parser.add_argument('--calm', action='store_true', help='no faults')
     parser.add_argument('--gentle', action='store_true', help='faults of the network only')
@@ -160,6 +164,8 @@ def main():
                 harm[what] = harm.get(what, 0) + n
         if harm.get('deadlock victim'):
             findings.append(('harm', '%d users were deadlock victims' % harm['deadlock victim']))
+        if harm.get('truncated'):
+            findings.append(('harm', 'a TRUNCATE went through'))
         if harm.get('waited for a lock for long'):
             findings.append(('harm', 'users waited for locks for long'))
         print('; '.join('%s %d' % item for item in sorted(harm.items())))

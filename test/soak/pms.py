@@ -32,7 +32,7 @@ class Store(fake_pms.Store):
         for i in range(1, options.reservations + 1):
             rid = 'B-%04d' % i
             self.write('bookings', rid, {'id': rid, 'owned': None, 'ours': None, 'latest': None, 'held': None,
-                                         'marks': [], 'notes': None, 'price': 0, 'deleted': False}, 'user')
+                                         'marks': [], 'notes': None, 'price': 0, 'rate': 0, 'nick': None, 'deleted': False}, 'user')
 
     def write(self, coll, rid, record, cause):
         if cause.startswith('api'):

@@ -12,8 +12,20 @@ CREATE TABLE bookings
 	held		text,
 	marks		text[],
 	notes		text,
-	price		numeric(10,2)
+	price		numeric(10,2),
+	rate		numeric(10,2),
+	nick		text
 );
+
+-- what a table makes of a value is nobody's change
+CREATE FUNCTION write_capitals() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.nick := upper(NEW.nick);
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER write_capitals BEFORE INSERT OR UPDATE ON bookings
+	FOR EACH ROW EXECUTE FUNCTION write_capitals();
 
 CREATE TABLE trail
 (
@@ -47,7 +59,8 @@ INSERT INTO jacksync.authority (entity, field, strategy, push) VALUES
 	('bookings', 'owned', 'pms_wins', NULL), ('bookings', 'ours', 'local_wins', true),
 	('bookings', 'latest', 'latest_wins', NULL), ('bookings', 'held', 'manual', NULL),
 	('bookings', 'marks', 'merge', NULL), ('bookings', 'notes', 'merge', NULL),
-	('bookings', 'price', 'pms_wins', NULL);
+	('bookings', 'price', 'pms_wins', NULL),
+	('bookings', 'rate', 'manual', NULL), ('bookings', 'nick', 'latest_wins', NULL);
 INSERT INTO jacksync.stream (entity, server, request, record_path, deleted_path, paginator, push, poll_interval, lookback_window)
 VALUES ('bookings', 'soak_pms',
 	'{"path": "/v1/bookings", "query": {"updatedSince": "{since}", "page": "{page}", "pageSize": "{limit}"}}',

@@ -18,9 +18,17 @@ def elements(record, field):
     return [e for e in value.split('\n') if e] if isinstance(value, str) else list(value)
 
 
-def number(record):
-    value = (record or {}).get('price')
+def number(value):
     return None if value is None else round(float(value), 2)
+
+
+def capitals(value):
+    return value.upper() if value else value
+
+
+def same(record):
+    """What does not depend on how a number is written."""
+    return {**record, 'updatedAt': 0, 'rate': number(record.get('rate')), 'price': number(record.get('price'))}
 
 
 class Account:
@@ -66,6 +74,7 @@ class Account:
             for field in SETS:
                 self.set_here(rid, field, rows.get(rid))
                 self.set_there(rid, field)
+            self.rates(rid)
             self.authority(rid)
             self.invented(rid, rows.get(rid))
         return self.findings
@@ -78,7 +87,8 @@ class Account:
                 self.find('converged', rid, 'is deleted at the PMS and not here')
             return
         if row is None:
-            self.find('converged', rid, 'is not here')
+            if status != 'deleted here':
+                self.find('converged', rid, 'is not here')
             return
         if status not in ('synced', 'conflict'):
             self.find('converged', rid, 'is', status)
@@ -88,8 +98,11 @@ class Account:
         for field in SETS:
             if sorted(elements(row, field)) != sorted(elements(record, field)):
                 self.find('converged', rid, field, 'here', elements(row, field), 'there', elements(record, field))
-        if number(row) != number(record):
-            self.find('converged', rid, 'price here', number(row), 'there', number(record))
+        for field in ('price', 'rate'):
+            if number(row[field]) != number(record.get(field)) and (rid, field) not in self.pending:
+                self.find('converged', rid, field, 'here', row[field], 'there', record.get(field))
+        if capitals(row['nick']) != capitals(record.get('nick')):
+            self.find('converged', rid, 'nick here', row['nick'], 'there', record.get('nick'))
 
     # -- 2: what is overwritten was seen, or is in the books ----------------
     def lost_here(self, rid, field):
@@ -198,6 +211,12 @@ class Account:
             elif pms in mine and local in mine and mine[pms][0] < mine[local][0]:
                 self.find('false conflict', rid, field, local, 'was written over', pms, 'here')
 
+    def rates(self, rid):
+        """The same number in another form is nobody's change."""
+        for base, local, pms, how in self.known.get((rid, 'rate'), []):
+            if base is not None and pms is not None and number(base) == number(pms):
+                self.find('false conflict', rid, 'rate', 'base', base, 'there', pms, how)
+
     # -- 7: nobody writes what is the other's -------------------------------
     def authority(self, rid):
         before = None
@@ -206,8 +225,10 @@ class Account:
                 for field in ('owned', 'price'):
                     if before.get(field) != record.get(field):
                         self.find('authority', rid, field, 'was written at the PMS')
-                if {**before, 'updatedAt': 0} == {**record, 'updatedAt': 0}:
+                if same(before) == same(record):
                     self.find('twice', rid, cause, 'a push that changes nothing')
+                elif before.get('nick') != record.get('nick') and capitals(before.get('nick')) == capitals(record.get('nick')):
+                    self.find('twice', rid, record.get('nick'), 'is the echo of', before.get('nick'))
             before = record
         for user, op, before, after in self.here.get(rid, []):
             if not user and op == 'UPDATE' and before['ours'] is not None and before['ours'] != after['ours']:

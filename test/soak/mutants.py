@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+"""Bugs, planted one at a time: does the ledger catch them, and how soon?
+
+    mutants.py SOURCE [NAME ...]    (see test/bin/mutants.sh)
+
+SOURCE is a built copy of the tree that may be spoilt.  Every mutant is a few
+replacements; one that does not match any more fails, so that the list stays
+true to the source.  Prints a table; exits with 1 if one is not caught.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+RUNS, SECONDS = 8, 15
+
+# name, what is wrong, options of the ledger, [(file, pattern, replacement)]
+MUTANTS = [
+    ('if-match', 'writes are sent without If-Match', ['--tier', 'A'],
+     [('src/outbound.c', r'if \(intent->if_match != NULL &&', 'if (false \\&\\& intent->if_match != NULL \\&\\&')]),
+    ('watermark', 'the watermark is our clock at the end of the walk', ['--lookback', '0 s'],
+     [('src/complete.c', r'js_arg_time\(&args, watermark, known\)', 'js_arg_time(\\&args, GetCurrentTimestamp(), true)')]),
+    ('greater', 'changes are asked for behind the watermark, not from it', ['--lookback', '0 s'],
+     [('src/walk.c', r'from = stream->watermark - Max\(stream->lookback, js_time_grain\(stream\)\)',
+       'from = stream->watermark + js_time_grain(stream)')]),
+    ('r1', 'R1: a record is applied while its push is open', [],
+     [('src/apply.c', r'if \(link->intent_id != 0\)\n', 'if (false)\n')]),
+    ('r2', 'R2: a page that was asked for before our push is believed', [],
+     [('src/apply.c', r'if \(apply->tick != 0 && link->finalized_tick > apply->tick\)', 'if (false)')]),
+    ('r5', 'R5: what was refused as outdated is claimed again unread', ['--tier', 'A'],
+     [('src/push.c', r'(PMS has a newer version".*?)link->must_pull = true;', r'\1')]),
+    ('unflushed', 'the claim is not on disk when it is sent', [],
+     [('src/outbound.c', r'"synchronous_commit", "on"', '"synchronous_commit", "off"')]),
+    ('forgotten', 'claims of a worker that died are not looked up', [],
+     [('src/push.c', r"i\.state IN \('claimed', 'unknown'\)", "i.state IN ('unknown')")]),
+    ('resent', 'a push without an answer is sent again, unseen', [],
+     [('src/outbound.c', r'if \(!read_request\(cycle, cycle->intent->external_id, &request\)\)', 'if (true)'),
+      ('src/outbound.c', r'js_push_rejected\(&apply, cycle->intent, 0,\s+"whether.*?"\);', 'js_push_not_sent(\\&apply, cycle->intent);')]),
+    ('unsent', 'a push that could not be sent is forgotten', [],
+     [('src/push.c', r'("not sent"\);\s+if \(link != NULL\)\s+\{\s+)link->dirty = link->waiting = true;', r'\1link->dirty = link->waiting = false;')]),
+    ('cursor', 'changes are consumed by their time, not by presence', [],
+     [('src/fold.c', r'" FROM d ORDER BY change_id"', '" FROM d WHERE changed_at > pg_catalog.clock_timestamp() - \'1 s\'::interval ORDER BY change_id"')]),
+    ('fold', 'changes are deleted, and their records marked in another transaction that may not come', [],
+     [('src/fold.c', r'link->dirty = true;\n\tlink->waiting = link->waiting \|\| changes->waiting;',
+       'link->dirty = link->dirty || (changes->at % 7 != 0);\n\tlink->waiting = link->waiting || changes->waiting;')]),
+    ('text', 'values are compared as they are written', [],
+     [('src/facts.c', r'js_value_equal\(column, state->pms, state->base\)', 'js_jsonb_same(state->pms_json, state->base_json)')]),
+    ('local-base', 'there is one base only', [],
+     [('src/facts.c', r'state->local_base = local_base \?', 'state->local_base = false ?')]),
+    ('truncate', 'TRUNCATE is not refused', [],
+     [('src/capture.c', r'(jacksync_refuse_truncate\(PG_FUNCTION_ARGS\)\n\{\n)', r'\1\treturn PointerGetDatum(NULL);\n')]),
+    ('capture', 'every fiftieth change is not captured', [],
+     [('src/capture.c', r'(\n\tlog_change\(entity, op,)', r'\n\tif (GetCurrentTimestamp() % 50 == 0)\n\t\treturn PointerGetDatum(NULL);\1')]),
+    ('held', 'what is held for a person is decided all the same', [],
+     [('src/facts.c', r'facts\[field - entity->fields\]\.held = true;', '(void) facts;')]),
+    ('merge', 'a set goes to the newer side', [],
+     [('src/plan.c', r'case JS_MERGE:', 'case (JsStrategy) 99:')]),
+    ('audit', 'who loses is not written down', [],
+     [('src/facts.c', r'if \(decisions\[i\]\.audit\)', 'if (false)')]),
+]
+
+
+def run(*command, **kwargs):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+
+
+def spoil(source, changes):
+    kept = {}
+    for path, pattern, replacement in changes:
+        path = os.path.join(source, path)
+        text = open(path).read()
+        kept.setdefault(path, text)
+        text, n = re.subn(pattern, replacement.replace('\\&', '&'), text, count=1, flags=re.S)
+        if n == 0:
+            return kept, 'does not match: ' + pattern
+        open(path, 'w').write(text)
+    return kept, None
+
+
+def build(source, stage):
+    made = run('make', '-s', '-C', source, 'with_llvm=no', *filter(None, [os.environ.get('MAKE_WITH')]), 'all')
+    if made.returncode:
+        return made.stdout[-500:]
+    made = run('make', '-s', '-C', source, 'with_llvm=no', 'DESTDIR=' + stage, 'install')
+    return made.stdout[-500:] if made.returncode else None
+
+
+def main():
+    source, stage = sys.argv[1], sys.argv[2]
+    names = sys.argv[3:]
+    failures = 0
+    for name, what, options, changes in MUTANTS:
+        if names and name not in names:
+            continue
+        kept, problem = spoil(source, changes)
+        problem = problem or build(source, stage)
+        caught, began = None, time.time()
+        for seed in range(1, RUNS + 1):
+            if problem or caught:
+                break
+            place = tempfile.mkdtemp(prefix='jacksync-mutant.')
+            done = run('/usr/bin/python3', os.path.join(source, 'test/soak/ledger.py'), '--seconds', str(SECONDS), '--seed', str(seed),
+                       '--place', place, *options)
+            shutil.rmtree(place, ignore_errors=True)
+            if done.returncode:
+                caught = (seed, done.stdout.strip().split('\n')[-1])
+        for path, text in kept.items():
+            open(path, 'w').write(text)
+        if problem or not caught:
+            failures += 1
+        print('%-11s %-75s %s' % (name, what, 'NOT TRIED: ' + problem if problem else
+                                  'run %d, %d s: %s' % (caught[0], time.time() - began, caught[1]) if caught else
+                                  'NOT CAUGHT in %d runs' % RUNS), flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
