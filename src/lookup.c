@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "body.h"
 #include "check.h"
 #include "compat.h"
 #include "jacksync.h"
@@ -34,6 +35,8 @@ static void was_found(JsCycle *cycle, JsHttpResponse *response);
 static void look_for_new(JsCycle *cycle);
 static void settle_by_record(JsCycle *cycle, Jsonb *record,
 							 JsHttpResponse *response);
+static bool only_the_key_tells(JsCycle *cycle, JsApply *apply, Jsonb *record,
+							   JsHttpResponse *response);
 static List *with_reference(JsCycle *cycle, List *records);
 static void send_again(JsCycle *cycle);
 static void look_later(JsCycle *cycle, const char *message);
@@ -211,6 +214,12 @@ settle_by_record(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 	JsApply		apply = {0};
 
 	js_outbound_begin(cycle, &apply, "settling an unknown outcome");
+	if (only_the_key_tells(cycle, &apply, record, response))
+	{
+		js_outbound_end(cycle, &apply);
+		send_again(cycle);
+		return;
+	}
 	if (strcmp(intent->kind, "delete") == 0 &&
 		cycle->stream->deleted_path != NULL &&
 		js_path_match(cycle->stream->deleted_path, record))
@@ -222,6 +231,36 @@ settle_by_record(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 						  js_http_header(response, "ETag"));
 	js_outbound_end(cycle, &apply);
 	js_outbound_go_on(cycle);
+}
+
+/*
+ * The record is neither as it was nor as we wanted it.  Either somebody
+ * changed it before our push, which was refused then; or it was taken, and
+ * somebody changed it since, who has seen our value.  The same request once
+ * more tells: the key brings back the answer of the first one, and without it
+ * If-Match refuses.  Taking a guess would make our own value a conflict.
+ */
+static bool
+only_the_key_tells(JsCycle *cycle, JsApply *apply, Jsonb *record,
+				   JsHttpResponse *response)
+{
+	JsIntent   *intent = cycle->intent;
+	Jsonb	   *push = cycle->stream->push;
+	const char *version = js_http_header(response, "ETag");
+	const char *if_match = js_option_text(push, "if_match");
+	JsOperation *operation;
+
+	if (strcmp(intent->kind, "update") != 0 || intent->accepted != 0 ||
+		!intent->key_valid || intent->lookup_only ||
+		js_option_text(push, "idempotency_header") == NULL ||
+		if_match == NULL || strcmp(if_match, "etag") != 0 ||
+		intent->if_match == NULL || version == NULL ||
+		strcmp(version, intent->if_match) == 0 ||
+		intent->attempts >= MOST_LOOKS)
+		return false;
+	operation = js_operation_at(push, intent->kind, intent->place);
+	return operation != NULL && !js_body_needs_record(operation) &&
+		!js_push_holds(apply, intent, record);
 }
 
 /* The records that have our reference. */

@@ -35,8 +35,6 @@ static bool is_ignored(JsColumn *column, Jsonb *base, Jsonb *seen,
 					   Jsonb *sent);
 static Jsonb *new_base(JsApply *apply, JsField *field, JsIntent *intent,
 					   JsRecord *record, Jsonb *sent, Jsonb **local);
-static bool holds_what_was_sent(JsApply *apply, JsIntent *intent,
-								Jsonb *record);
 static void audit_gone(JsApply *apply, JsLink *link, JsIntent *intent);
 static void report(JsApply *apply, JsLink *link, Jsonb *payload,
 				   const char *message);
@@ -203,7 +201,7 @@ js_push_looked_up(JsApply *apply, JsIntent *intent, Jsonb *record,
 
 	if (intent->accepted != 0 || strcmp(intent->kind, "create") == 0 ||
 		(strcmp(intent->kind, "update") == 0 &&
-		 holds_what_was_sent(apply, intent, record)))
+		 js_push_holds(apply, intent, record)))
 	{
 		js_push_accepted(apply, intent, record, version);
 		return true;
@@ -221,8 +219,8 @@ js_push_looked_up(JsApply *apply, JsIntent *intent, Jsonb *record,
 }
 
 /* Does the PMS hold, in every field that was sent, what was sent? */
-static bool
-holds_what_was_sent(JsApply *apply, JsIntent *intent, Jsonb *raw)
+bool
+js_push_holds(JsApply *apply, JsIntent *intent, Jsonb *raw)
 {
 	JsEntity   *entity = apply->entity;
 	JsRecord   *record = js_record_read(entity, apply->stream, apply->plain,

@@ -50,6 +50,7 @@ extern void js_push_postpone(JsApply *apply, int64 record_id,
 /* in outcome.c */
 extern void js_push_accepted(JsApply *apply, JsIntent *intent,
 							 Jsonb *answer, const char *version);
+extern bool js_push_holds(JsApply *apply, JsIntent *intent, Jsonb *raw);
 extern bool js_push_looked_up(JsApply *apply, JsIntent *intent,
 							  Jsonb *record, const char *version);
 extern void js_push_deleted(JsApply *apply, JsIntent *intent, int status,

@@ -150,8 +150,12 @@ prepare_session(Oid database)
 	js_schedule_init(worker_context);
 	js_txn_use_session(false);
 
-	/* we give way to users: short waits for locks, first to be the victim */
-	SetConfigOption("lock_timeout", "2s", PGC_SUSET, PGC_S_OVERRIDE);
+	/*
+	 * We give way to users: first to be the victim of a deadlock, and, as who
+	 * closes the circle is the one to find it, gone before a user's
+	 * deadlock_timeout has passed.
+	 */
+	SetConfigOption("lock_timeout", "500ms", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("deadlock_timeout", "100ms", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_isolation", "read committed",
 					PGC_USERSET, PGC_S_OVERRIDE);

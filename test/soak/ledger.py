@@ -101,11 +101,14 @@ def account(world):
                               " FROM jacksync.manual_conflict"))
     rows = {json.loads(row[0])['external_id']: json.loads(row[0]) for row in query('SELECT to_jsonb(b) FROM bookings b')}
     status = dict(query("SELECT external_id, sync_status FROM jacksync.record WHERE external_id IS NOT NULL"))
-    in_vain = {value for row in query("SELECT changes FROM jacksync.intent WHERE error = 'not found at the PMS'")
-               for value in json.loads(row[0]).values() if isinstance(value, str)}
+    in_vain = set() if world.pms.tier == 'A' else {
+        value for row in query("SELECT changes FROM jacksync.intent WHERE error = 'not found at the PMS'")
+        for value in json.loads(row[0]).values() if isinstance(value, str)}
     # a row deleted here comes back when the PMS sends its record again
     for row in query("SELECT external_id FROM jacksync.link WHERE state = 'd'"):
         status[row[0]] = 'deleted here'
+    for row in query("SELECT external_id, direction, state, error FROM jacksync.sync_error WHERE state IN ('retry', 'waiting', 'dead')"):
+        print('open error:', *row)
     book = Account(trail, world.pms.store.versions_of, audit, conflicts, in_vain)
     keys = {}
     for versions in world.pms.store.versions_of.values():

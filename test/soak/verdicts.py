@@ -35,8 +35,8 @@ class Account:
     def __init__(self, trail, versions, audit, conflicts, in_vain):
         """trail: [(who, op, before, after)]; versions: id -> [(cause, record)];
         audit: [(id, field, details)]; conflicts: the same, and whether pending;
-        in_vain: tokens whose push had no answer, and which were not found at the PMS
-        then: somebody may have written over them, and only a key would tell."""
+        in_vain: tokens whose push had no answer, and which were not found at a PMS
+        that knows no keys: somebody may have written over them since, who saw them."""
         self.in_vain = in_vain
         self.findings = []
         self.here = {}
