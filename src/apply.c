@@ -62,6 +62,8 @@ static void store_waiting(JsApply *apply, JsRecord *record,
 static bool is_stale(JsApply *apply, JsLink *link, JsRecord *record);
 static bool first_sight(JsApply *apply, JsRecord *record,
 						JsApplied *applied);
+static bool lock_row_with_id(JsApply *apply, JsRecord *record,
+							 JsApplied *applied);
 static bool insert_row(JsApply *apply, JsRecord *record, JsLink *link,
 					   JsApplied *applied);
 static bool apply_missing_row(JsApply *apply, JsRecord *record,
@@ -652,34 +654,14 @@ first_sight(JsApply *apply, JsRecord *record, JsApplied *applied)
 {
 	JsEntity   *entity = apply->entity;
 	JsLink	   *link;
-	JsSecurity	security;
-	JsRowState	state;
 
 	if (record->deleted)
 	{
 		apply->counts.unchanged++;
 		return true;
 	}
-
-	js_owner_begin(&security, entity->owner);
-	state = js_row_lock_external(entity, record->external_id,
-								 apply->stream ? apply->stream->property_value : NULL,
-								 apply->skip_locked, &applied->row);
-	js_owner_end(&security);
-	if (state == JS_ROW_LOCKED)
-	{
-		store_waiting(apply, record, "another session holds the row");
+	if (!lock_row_with_id(apply, record, applied))
 		return false;
-	}
-	if (state == JS_ROW_AMBIGUOUS)
-		ereport(ERROR,
-				(errcode(ERRCODE_CARDINALITY_VIOLATION),
-				 errmsg("more than one row of \"%s\" has the external id \"%s\"",
-						entity->name, record->external_id),
-				 errhint("Give column \"%s\" a unique index.",
-						 entity->external.name)));
-
-	applied->row_found = state == JS_ROW_FOUND;
 	if (!applied->row_found && apply->open_creates && !apply->previewing)
 	{
 		/* perhaps it is ours: a row for it would be a second one */
@@ -720,6 +702,38 @@ first_sight(JsApply *apply, JsRecord *record, JsApplied *applied)
 		return insert_row(apply, record, link, applied);
 	link->local_id = applied->row.local_id;
 	js_facts_apply(apply, record, applied);
+	return true;
+}
+
+/*
+ * Lock the row that has the id of a record, if there is one.  Returns false if
+ * somebody else holds it; the record is stored then.
+ */
+static bool
+lock_row_with_id(JsApply *apply, JsRecord *record, JsApplied *applied)
+{
+	JsEntity   *entity = apply->entity;
+	JsSecurity	security;
+	JsRowState	state;
+
+	js_owner_begin(&security, entity->owner);
+	state = js_row_lock_external(entity, record->external_id,
+								 apply->stream ? apply->stream->property_value : NULL,
+								 apply->skip_locked, &applied->row);
+	js_owner_end(&security);
+	if (state == JS_ROW_LOCKED)
+	{
+		store_waiting(apply, record, "another session holds the row");
+		return false;
+	}
+	if (state == JS_ROW_AMBIGUOUS)
+		ereport(ERROR,
+				(errcode(ERRCODE_CARDINALITY_VIOLATION),
+				 errmsg("more than one row of \"%s\" has the external id \"%s\"",
+						entity->name, record->external_id),
+				 errhint("Give column \"%s\" a unique index.",
+						 entity->external.name)));
+	applied->row_found = state == JS_ROW_FOUND;
 	return true;
 }
 
@@ -786,9 +800,20 @@ apply_missing_row(JsApply *apply, JsRecord *record, JsApplied *applied)
 	{
 		Jsonb	   *before = link->snapshot;
 
+		if (!lock_row_with_id(apply, record, applied))
+			return false;
 		link->state = JS_LINKED;
 		link->local_times = NULL;
 		link->dirty = link->waiting = false;
+		if (applied->row_found &&
+			js_link_by_local(entity->entity_id, applied->row.local_id) == NULL)
+		{
+			/* somebody has made a row for it: nothing is agreed on yet */
+			link->local_id = applied->row.local_id;
+			link->snapshot = link->local_base = NULL;
+			js_facts_apply(apply, record, applied);
+			return true;
+		}
 		insert_row(apply, record, link, applied);
 		if (edited)
 			apply->counts.conflicts++;

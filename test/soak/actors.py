@@ -1,4 +1,5 @@
 """Who writes, and who breaks things."""
+import json
 import random
 import signal
 import threading
@@ -161,6 +162,26 @@ class HotelUser(Actor):
                 record['rate'] = rnd.randrange(10 ** 7) / 10
         if pms.edit(rid, change):
             self.count('edits')
+
+
+class Webhook(Actor):
+    """Brings what was changed at the PMS at once, whatever else is under way."""
+
+    def __init__(self, world, seed, pause):
+        super().__init__(world, 'W', seed, pause)
+        self.session = Session(world.cluster, 'webhook')
+
+    def end(self):
+        self.session.close()
+
+    def act(self):
+        self.session.do("SET lock_timeout = '300ms'")
+        store = self.world.pms.store
+        with store.lock:                # in the order of its versions
+            rid = 'B-%04d' % min(int(self.rnd.paretovariate(.7)), self.world.records)
+            record = json.dumps([store.records['bookings'][rid]]).replace("'", "''")
+            state, _ = self.session.do("SELECT jacksync.apply('bookings', '%s', 'soak_pms')" % record)
+        self.count('webhooks' if state == '00000' else 'webhook ' + state)
 
 
 class Operator(Actor):

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 
-from actors import Breaker, HotelUser, LocalUser, Operator
+from actors import Breaker, HotelUser, LocalUser, Operator, Webhook
 from cluster import Cluster
 from pms import PMS, TIERS
 from resources import Sampler
@@ -43,7 +43,8 @@ class World:
         self.longest = max(1, options.seconds / 3)
         self.over = threading.Event()
         tier = options.tier or rnd.choice('AAABBD')
-        coarse, skew = rnd.random() < .5, rnd.choice([0, 0, 3600, -3600])
+        webhooks = rnd.random() < .5
+        coarse, skew = not webhooks and rnd.random() < .7, rnd.choice([0, 0, 3600, -3600])
         page = rnd.choice([1, 2, 7, 100])
         options.lookback = options.lookback or rnd.choice(['0 s', '0 s', '2 s', '5 min'])
         print('seed %d: tier %s, page size %d, clock %s%+d s, lookback %s' %
@@ -57,6 +58,8 @@ class World:
         self.actors = [LocalUser(self, 'L%d' % i, seeds[i], options.pause) for i in range(options.users)]
         self.actors += [HotelUser(self, 'P%d' % i, seeds[8 + i], options.pause) for i in range(2)]
         self.actors += [Operator(self, 'O', seeds[16], 1)]
+        if webhooks:
+            self.actors += [Webhook(self, seeds[18], .1)]
         if not options.calm:
             self.actors += [Breaker(self, seeds[17], options.seconds / 25, not options.gentle)]
 
@@ -76,9 +79,10 @@ class World:
         """Cycles in which nobody writes: what do they write?"""
         time.sleep(1.2)                 # statistics are late
         before, wrote = self.pms.store.patched, dict(self.cluster.query(WRITES))
-        runs = int(self.cluster.query('SELECT count(*) FROM jacksync.sync_run WHERE success')[0][0])
+        asked = self.pms.asked()
         lsn = self.cluster.query('SELECT pg_current_wal_lsn()')[0][0]
-        while int(self.cluster.query('SELECT count(*) FROM jacksync.sync_run WHERE success')[0][0]) < runs + 3:
+        end = time.time() + 30
+        while self.pms.asked() < asked + 3 and time.time() < end:
             time.sleep(.2)
         wal = int(float(self.cluster.query("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '%s') / 3" % lsn)[0][0]))
         time.sleep(1.2)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'pms'))
 import fake_pms     # noqa: E402
 
-FAULTS = [{'kind': 'down'}, {'kind': 'reset'}, {'kind': 'drop_after_apply'}, {'kind': 'drop_after_apply'},
+FAULTS = [{'kind': 'down'}, {'kind': 'reset'}, {'kind': 'hang_after_apply'}, {'kind': 'drop_after_apply'}, {'kind': 'drop_after_apply'},
           {'kind': 'status', 'status': 500}, {'kind': 'status', 'status': 503, 'headers': {'Retry-After': '1'}},
           {'kind': 'status', 'status': 429, 'headers': {'Retry-After': '1'}},
           {'kind': 'slow', 'seconds': .3}, {'kind': 'slow', 'seconds': 2.5}, {'kind': 'garbage'}, {'kind': 'html'},
@@ -43,17 +43,18 @@ class Store(fake_pms.Store):
 
 
 class Handler(fake_pms.Handler):
-    def record(self, coll, rid):
+    def record(self, coll, rid, *part):
         if self.command == 'GET':
             self.store.read_at[rid] = time.time()
-        super().record(coll, rid)
+        super().record(coll, rid, *part)
         if self.command != 'GET':
             self.store.read_at.pop(rid, None)
 
 
 class Server(fake_pms.Server):
     def handle_error(self, request, client_address):
-        pass                            # connections break: that is what we are here for
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class PMS:
@@ -101,6 +102,10 @@ class PMS:
     def revive(self, rid, record):
         with self.store.lock:
             self.store.write('bookings', rid, dict(record, id=rid, deleted=False), 'user')
+
+    def asked(self):
+        """How often all changes were asked for, from the first page on."""
+        return sum(e['path'] == '/v1/bookings' and e['query'].get('page') == '1' for e in self.store.log)
 
     def deleted(self, rid):
         return self.store.records['bookings'][rid].get('deleted')

@@ -11,12 +11,25 @@ SELECT unchanged FROM jacksync.apply('lodgings', '[{"id": "A", "name": "base"}]'
 UPDATE lodgings SET name = 'ours';
 SELECT conflicts FROM jacksync.apply('lodgings', '[{"id": "A", "name": "theirs"}]');
 DELETE FROM lodgings;
-ALTER TABLE lodgings ALTER id SET DEFAULT 2;
+CREATE SEQUENCE lodging_ids START 2 OWNED BY lodgings.id;
+ALTER TABLE lodgings ALTER id SET DEFAULT nextval('lodging_ids');
 SELECT created FROM jacksync.apply('lodgings', '[{"id": "A", "name": "theirs again"}]');
 SELECT status, resolved_by, resolution FROM jacksync.manual_conflict WHERE entity = 'lodgings';
 SELECT sync_status FROM jacksync.record WHERE entity = 'lodgings';
 
 
+-- a record that the PMS deleted, a row that somebody makes for its id, and the
+-- record back again: one row
+CREATE SERVER lodging_pms FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'https://pms.invalid');
+INSERT INTO jacksync.stream (entity, server, request, deleted_path)
+	VALUES ('lodgings', 'lodging_pms', '{"path": "/"}', '$.deleted == true');
+SELECT created FROM jacksync.apply('lodgings', '[{"id": "B", "name": "first"}]', 'lodging_pms');
+SELECT updated FROM jacksync.apply('lodgings', '[{"id": "B", "deleted": true}]', 'lodging_pms');
+INSERT INTO lodgings VALUES (3, 'B', 'second');
+SELECT conflicts, errors FROM jacksync.apply('lodgings', '[{"id": "B", "name": "third"}]', 'lodging_pms');
+SELECT l.id, l.name, r.sync_status FROM lodgings l JOIN jacksync.record r USING (external_id) WHERE l.external_id = 'B';
+
 DELETE FROM jacksync.entity WHERE entity = 'lodgings';
 DELETE FROM jacksync.authority WHERE entity = 'lodgings';
+DROP SERVER lodging_pms CASCADE;
 DROP TABLE lodgings;
