@@ -969,7 +969,8 @@ apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 
 		js_conflict_release(&subject, NULL);
 	}
-	if (deleted)
+	/* without a row, its key is free for another one */
+	if (deleted || link->state == JS_DELETED_HERE)
 		link->local_id = NULL;
 	link->state = JS_TOMBSTONE;
 	link->dirty = link->waiting = link->conflict = false;

@@ -230,6 +230,15 @@ mark_record(JsEntity *entity, int32 stream_id, RowChanges *changes)
 		return;
 	}
 
+	if (link->state == JS_TOMBSTONE && (changes->deleted || changes->inserted))
+	{
+		/* the row that was kept is gone: its key is another row's, or nobody's */
+		link->local_id = NULL;
+		js_link_update(link);
+		if (!changes->deleted)
+			mark_new_row(entity, stream_id, changes);
+		return;
+	}
 	link->local_id = changes->local_id;
 	mark_changed(entity, link, changes);
 	if (changes->deleted && link->state == JS_LINKED)

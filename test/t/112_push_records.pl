@@ -200,6 +200,16 @@ $sql->("DELETE FROM guests WHERE external_id = 'GST-000003'");
 $sync->('guests') for 1 .. 2;
 is($sql->("SELECT deleted FROM jacksync.record WHERE external_id = 'GST-000003'") . $pms->requests('DELETE', qr/GST-000003/), 't1', 'a lost answer of a delete is looked up');
 
+# the key of a row that is gone on both sides is free again
+$pms->control('POST', 'vanish/guests/GST-000009', {});
+my $key = $sql->("SELECT id FROM guests WHERE external_id = 'GST-000009'");
+$sql->("UPDATE guests SET tags = '{x}' WHERE external_id = 'GST-000009'");
+$sync->('guests');
+is($sql->("SELECT deleted FROM jacksync.record WHERE external_id = 'GST-000009'"), 't', 'a record is gone at the PMS, its row is kept');
+$sql->("DELETE FROM guests WHERE id = $key; INSERT INTO guests (id, name) OVERRIDING SYSTEM VALUE VALUES ($key, 'heir')");
+$sync->('guests');
+is($external->('heir'), ($there->('heir'))[0], 'a new row under the same key is a new record');
+
 # the PMS changed it meanwhile: the edit wins
 $pms->edit('guests', 'GST-000004', { phone => 'edited there' });
 $sql->("DELETE FROM guests WHERE external_id = 'GST-000004'");
