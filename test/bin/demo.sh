@@ -174,6 +174,7 @@ sql "SELECT jacksync.sync_now()" >/dev/null
 wait_for "SELECT status = 'fresh' FROM jacksync.check_freshness('reservations', 'check_in')"
 wait_for "SELECT sync_status = 'synced' FROM jacksync.record WHERE external_id = 'RES-000500'"
 wait_for "SELECT EXISTS (SELECT FROM jacksync.alert WHERE title = 'PMS Sync Recovered')"
+wait_for "SELECT bool_and(status = 'connected') FROM jacksync.status"
 note "the edit that waited is there: $(field RES-000500 specialRequests)"
 show "SELECT level, title, message FROM jacksync.alert WHERE title = 'PMS Sync Recovered' LIMIT 1"
 show "SELECT entity, status, failure_count FROM jacksync.status ORDER BY 1"
