@@ -27,7 +27,6 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -61,6 +60,7 @@ enum
 };
 
 static Bitmapset *changed_columns(JsEntity *entity, TriggerData *trigger);
+static bool key_changed(JsEntity *entity, TriggerData *trigger);
 static void check_local_edit(JsEntity *entity, Bitmapset *changed);
 static void check_guards(JsEntity *entity, TriggerData *trigger);
 static bool touches(JsEntity *entity, TriggerData *trigger, JsGuard *guard);
@@ -74,7 +74,7 @@ static AttrNumber attnum_in(JsEntity *entity, TriggerData *trigger,
 static void log_change(JsEntity *entity, char op, bool waiting,
 					   const char *local_id, const char *old_local_id,
 					   Bitmapset *columns);
-static Datum column_array(Bitmapset *columns);
+static Datum column_bits(Bitmapset *columns);
 
 /*
  * capture(entity_id) trigger, AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW.
@@ -109,9 +109,12 @@ jacksync_capture(PG_FUNCTION_ARGS)
 	{
 		op = 'u';
 		changed = changed_columns(entity, trigger);
+		if (key_changed(entity, trigger))
+			old_key = key_of(entity, trigger, trigger->tg_trigslot);
+		else if (bms_is_empty(changed))
+			return PointerGetDatum(NULL);
 		key = key_of(entity, trigger, trigger->tg_newslot);
-		old_key = key_of(entity, trigger, trigger->tg_trigslot);
-		if (strcmp(key, old_key) == 0)
+		if (old_key != NULL && strcmp(key, old_key) == 0)
 			old_key = NULL;
 		if (bms_is_empty(changed) && old_key == NULL)
 			return PointerGetDatum(NULL);
@@ -173,6 +176,24 @@ changed_columns(JsEntity *entity, TriggerData *trigger)
 			changed = bms_add_member(changed, column->attnum);
 	}
 	return changed;
+}
+
+/* Did an UPDATE write another primary key? */
+static bool
+key_changed(JsEntity *entity, TriggerData *trigger)
+{
+	for (int i = 0; i < entity->nkeys; i++)
+	{
+		JsColumn   *column = &entity->keys[i];
+		AttrNumber	attnum = attnum_in(entity, trigger, column);
+		bool		isnull;
+
+		if (!datum_image_eq(slot_getattr(trigger->tg_trigslot, attnum, &isnull),
+							slot_getattr(trigger->tg_newslot, attnum, &isnull),
+							column->byval, column->len))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -375,16 +396,13 @@ static void
 log_change(JsEntity *entity, char op, bool waiting, const char *local_id,
 		   const char *old_local_id, Bitmapset *columns)
 {
-	Oid			schema = get_namespace_oid("jacksync", false);
-	Relation	rel = table_open(get_relname_relid("change", schema),
-								 RowExclusiveLock);
+	Relation	rel = table_open(entity->change_relid, RowExclusiveLock);
 	Datum		values[CHANGE_NATTS];
 	bool		nulls[CHANGE_NATTS] = {0};
 	HeapTuple	tuple;
 
 	values[CHANGE_ID] =
-		Int64GetDatum(nextval_internal(get_relname_relid("change_seq", schema),
-									   false));
+		Int64GetDatum(nextval_internal(entity->change_seq, false));
 	/* what a trigger derives from what we write is nobody's edit */
 	values[CHANGE_AT] = TimestampTzGetDatum(op == 'u' && js_row_write_active() ?
 											DT_NOBEGIN : GetCurrentTimestamp());
@@ -397,7 +415,7 @@ log_change(JsEntity *entity, char op, bool waiting, const char *local_id,
 	else
 		nulls[CHANGE_OLD_LOCAL_ID] = true;
 	if (!bms_is_empty(columns))
-		values[CHANGE_COLUMNS] = column_array(columns);
+		values[CHANGE_COLUMNS] = column_bits(columns);
 	else
 		nulls[CHANGE_COLUMNS] = true;
 
@@ -407,16 +425,17 @@ log_change(JsEntity *entity, char op, bool waiting, const char *local_id,
 	table_close(rel, RowExclusiveLock);
 }
 
-/* Attribute numbers as int2[]. */
+/* Attribute numbers as bits of a bytea: get_bit() with the number is 1. */
 static Datum
-column_array(Bitmapset *columns)
+column_bits(Bitmapset *columns)
 {
-	Datum	   *elements = palloc(sizeof(Datum) * bms_num_members(columns));
-	int			n = 0;
+	int			last = bms_prev_member(columns, -1);
+	int			size = VARHDRSZ + last / 8 + 1;
+	bytea	   *bits = palloc0(size);
 	int			attnum = -1;
 
+	SET_VARSIZE(bits, size);
 	while ((attnum = bms_next_member(columns, attnum)) >= 0)
-		elements[n++] = Int16GetDatum(attnum);
-	return PointerGetDatum(construct_array(elements, n, INT2OID, 2, true,
-										   TYPALIGN_SHORT));
+		VARDATA(bits)[attnum / 8] |= 1 << (attnum % 8);
+	return PointerGetDatum(bits);
 }

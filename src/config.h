@@ -51,6 +51,8 @@ typedef struct JsEntity
 	char	   *name;
 	Oid			relid;
 	Oid			owner;
+	Oid			change_relid;	/* jacksync.change and its sequence */
+	Oid			change_seq;
 	bool		partitioned;
 	bool		enabled;
 	JsLocalEdit on_local_edit;

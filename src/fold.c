@@ -16,7 +16,6 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -198,22 +197,17 @@ static void
 note_columns(RowChanges *changes, JsEntity *entity, uint64 row, TimestampTz at)
 {
 	bool		isnull;
-	Datum		array = js_get(row, 6, &isnull);
-	Bitmapset  *columns = NULL;
+	Datum		value = js_get(row, 6, &isnull);
+	bytea	   *bits = isnull ? NULL : DatumGetByteaPP(value);
 
-	if (!isnull)
-	{
-		Datum	   *elements;
-		int			n;
-
-		deconstruct_array(DatumGetArrayTypeP(array), INT2OID, 2, true,
-						  TYPALIGN_SHORT, &elements, NULL, &n);
-		for (int i = 0; i < n; i++)
-			columns = bms_add_member(columns, DatumGetInt16(elements[i]));
-	}
 	for (int i = 0; i < entity->nfields; i++)
-		if (isnull || bms_is_member(entity->fields[i].column.attnum, columns))
+	{
+		int			attnum = entity->fields[i].column.attnum;
+
+		if (isnull || (attnum / 8 < VARSIZE_ANY_EXHDR(bits) &&
+					   VARDATA_ANY(bits)[attnum / 8] & (1 << attnum % 8)))
 			changes->field_at[i] = Max(changes->field_at[i], at);
+	}
 }
 
 /* Mark the record of a changed row. */

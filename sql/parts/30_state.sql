@@ -76,7 +76,7 @@ CREATE TABLE jacksync.change
 	waiting		boolean NOT NULL,
 	local_id	text COLLATE "C" NOT NULL,
 	old_local_id text COLLATE "C",
-	columns		int2[]
+	columns		bytea
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 ALTER TABLE jacksync.change REPLICA IDENTITY FULL;
 COMMENT ON TABLE jacksync.change IS 'captured local changes that are not yet taken up';
@@ -87,7 +87,7 @@ COMMENT ON COLUMN jacksync.change.op IS 'i insert, u update, d delete';
 COMMENT ON COLUMN jacksync.change.waiting IS 'the change is to be pushed or undone';
 COMMENT ON COLUMN jacksync.change.local_id IS 'primary key of the row';
 COMMENT ON COLUMN jacksync.change.old_local_id IS 'its primary key before, where the change altered it';
-COMMENT ON COLUMN jacksync.change.columns IS 'numbers of the changed columns';
+COMMENT ON COLUMN jacksync.change.columns IS 'the changed columns: bit attnum of it is 1; NULL: any';
 
 CREATE SEQUENCE jacksync.tick;
 COMMENT ON SEQUENCE jacksync.tick IS 'orders requests and recorded pushes without a clock';

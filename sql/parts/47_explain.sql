@@ -112,9 +112,10 @@ BEGIN
 		SELECT coalesce(max(g.changed_at), changed) INTO changed
 			FROM jacksync.change g JOIN jacksync.entity e ON e.entity_id = g.entity_id
 			WHERE g.entity_id = l.entity_id AND g.local_id = l.local_id
-				AND (g.columns IS NULL OR (SELECT t.attnum FROM pg_attribute t
+				AND (g.columns IS NULL OR (SELECT CASE WHEN t.attnum < 8 * length(g.columns)
+						THEN get_bit(g.columns, t.attnum) = 1 END FROM pg_attribute t
 					WHERE t.attrelid = e.local_table
-						AND t.attname = coalesce(r.column_name, jacksync.snake_case(field_name))) = ANY (g.columns));
+						AND t.attname = coalesce(r.column_name, jacksync.snake_case(field_name))));
 		audit_id := NULL; lost := NULL; lost_by := NULL;
 		IF now_ IS NULL THEN
 			set_by := NULL; set_at := NULL;

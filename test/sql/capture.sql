@@ -4,7 +4,7 @@ INSERT INTO jacksync.entity (entity, local_table) VALUES ('c', 'c');
 INSERT INTO jacksync.authority (entity, field, strategy, push) VALUES ('c', 'a', 'latest_wins', NULL), ('c', 'b', 'local_wins', NULL);
 CREATE VIEW logged AS
 	SELECT op, waiting, local_id, old_local_id, ARRAY(SELECT attname FROM pg_attribute
-		WHERE attrelid = 'c'::regclass AND attnum = ANY (columns) ORDER BY attnum) AS columns
+		WHERE attrelid = 'c'::regclass AND CASE WHEN attnum BETWEEN 1 AND 8 * length(columns) - 1 THEN get_bit(columns, attnum) = 1 END ORDER BY attnum) AS columns
 	FROM jacksync.change ORDER BY change_id;
 CREATE PROCEDURE forget() LANGUAGE sql AS 'DELETE FROM jacksync.change';
 
