@@ -68,7 +68,8 @@ static void want(JsApply *apply, const char *id, Jsonb *record, int64 hash,
 static bool ask_next(JsCycle *cycle);
 static List *read_wanted(JsCycle *cycle, int limit);
 static int	batch_size(JsCycle *cycle);
-static void set_vars(JsVars *vars, List *asked);
+static Jsonb *given_id(JsStream *stream, Wanted *wanted);
+static void set_vars(JsStream *stream, JsVars *vars, List *asked);
 static void detail_arrived(JsCycle *cycle, JsHttpResponse *response);
 static char *take_answer(JsCycle *cycle, JsHttpResponse *response,
 						 List *asked);
@@ -239,7 +240,7 @@ ask_next(JsCycle *cycle)
 		details->before = details->last;
 		details->last = MemoryContextStrdup(cycle->mcxt,
 											((Wanted *) llast(details->asked))->external_id);
-		set_vars(vars, details->asked);
+		set_vars(cycle->stream, vars, details->asked);
 		js_server_request(cycle->server, &request);
 		request.repeatable = true;
 		js_template_request(js_cycle_new_request(cycle),
@@ -286,11 +287,27 @@ read_wanted(JsCycle *cycle, int limit)
 }
 
 /*
+ * The id of a record as the PMS gave it: that of ours may be made of several
+ * values.
+ */
+static Jsonb *
+given_id(JsStream *stream, Wanted *wanted)
+{
+	Jsonb	   *id = wanted->listed != NULL ?
+		js_path_first(&stream->primary_key, wanted->listed) : NULL;
+	char	   *text = id ? js_scalar_text(id) : NULL;
+
+	return text != NULL && (stream->key_template != NULL ||
+							strcmp(text, wanted->external_id) == 0) ?
+		id : js_jsonb_string(wanted->external_id);
+}
+
+/*
  * The placeholders: {record.id}; {record.ids} and, joined with commas,
  * {record.id_list} of a batch; {record.x} and {parent.x} of what the list has.
  */
 static void
-set_vars(JsVars *vars, List *asked)
+set_vars(JsStream *stream, JsVars *vars, List *asked)
 {
 	Wanted	   *first = linitial(asked);
 	JsonbParseState *ids = NULL;
@@ -301,10 +318,11 @@ set_vars(JsVars *vars, List *asked)
 	pushJsonbValue(&ids, WJB_BEGIN_ARRAY, NULL);
 	foreach(cell, asked)
 	{
-		char	   *id = ((Wanted *) lfirst(cell))->external_id;
+		Jsonb	   *id = given_id(stream, lfirst(cell));
 
-		js_array_push(&ids, js_jsonb_string(id));
-		appendStringInfo(&list, "%s%s", list.len > 0 ? "," : "", id);
+		js_array_push(&ids, id);
+		appendStringInfo(&list, "%s%s", list.len > 0 ? "," : "",
+						 js_scalar_text(id));
 	}
 	if (first->listed != NULL && JB_ROOT_IS_OBJECT(first->listed))
 	{
@@ -317,9 +335,7 @@ set_vars(JsVars *vars, List *asked)
 	js_vars_set_json(vars, "record.ids",
 					 JsonbValueToJsonb(pushJsonbValue(&ids, WJB_END_ARRAY, NULL)));
 	js_vars_set_text(vars, "record.id_list", list.data);
-	js_vars_set_json(vars, "record.id",
-					 first->listed != NULL && JB_ROOT_IS_SCALAR(first->listed) ?
-					 first->listed : js_jsonb_string(first->external_id));
+	js_vars_set_json(vars, "record.id", given_id(stream, first));
 }
 
 /* A detail came, or a batch of them. */
@@ -414,6 +430,7 @@ match_records(JsCycle *cycle, JsStream *shape, JsPage *page, List *asked)
 	foreach(cell, asked)
 	{
 		Wanted	   *wanted = lfirst(cell);
+		char	   *given = js_scalar_text(given_id(cycle->stream, wanted));
 		Jsonb	   *found = NULL;
 		ListCell   *item;
 
@@ -424,7 +441,7 @@ match_records(JsCycle *cycle, JsStream *shape, JsPage *page, List *asked)
 			/* one that does not say its id is the one that was asked for */
 			if (id == NULL ? list_length(asked) == 1 &&
 				list_length(page->records) == 1 :
-				strcmp(id, wanted->external_id) == 0)
+				strcmp(id, given) == 0)
 				found = lfirst(item);
 		}
 		if (found == NULL)
@@ -509,6 +526,11 @@ apply_gathered(JsCycle *cycle)
 	js_txn_end();
 	js_progress_note(cycle->progress, cycle->walk ? cycle->walk->pages : 0,
 					 cycle->counts.processed, cycle->counts.pushed);
+	if (cycle->narrate)
+		ereport(NOTICE,
+				(errmsg("%s from %s: details, " INT64_FORMAT " records so far",
+						cycle->stream->entity, cycle->stream->server,
+						cycle->counts.processed)));
 	details->done = NIL;
 	details->records = NIL;
 	MemoryContextReset(details->mcxt);

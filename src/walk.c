@@ -593,7 +593,9 @@ js_walk_watermark(JsWalk *walk, JsStream *stream, TimestampTz *watermark)
 		limit = Min(limit, walk->until);
 	if (walk->max_known)
 		*watermark = Min(walk->max_seen, limit);
-	if (walk->source->cursor_path == NULL)
+	/* a list of ids without times is complete up to its request as well */
+	if (walk->source->cursor_path == NULL ||
+		(stream->detail != NULL && !walk->max_known))
 		*watermark = limit;
 	else if (walk->windows > 1 && !walk->absolute &&
 			 (!walk->max_known || *watermark < walk->from))

@@ -20,7 +20,25 @@ my $run = $odd->sync('bare');
 is("$run->{success}/$run->{created}", 't/3', 'a list of bare ids');
 is($sql->("SELECT string_agg(external_id || '=' || name, ' ' ORDER BY external_id) FROM bare"), '1=name 1 2=name 2 3=name 3', 'with the details');
 $run = $odd->sync('bare');
-is("$run->{processed}/$run->{unchanged}", '3/3', 'again: asked, and unchanged');
+is("$run->{success}/$run->{processed}", 't/0', 'again: nothing is listed as changed');
+$odd->pms->edit('bare', 2, { name => 'changed' });
+$run = $odd->sync('bare');
+is("$run->{processed}/$run->{updated}", '1/1', 'one that changed');
+
+like($sql->("SELECT watermark FROM jacksync.stream JOIN jacksync.stream_state USING (stream_id) WHERE entity = 'bare'"), qr/^2\d\d\d-/,
+	'a list without times is complete up to its request');
+my @drift = split /\n/, $sql->("SELECT reason FROM jacksync.reconcile('bare')");
+is("@drift", '', 'a comparison finds nothing');
+is($odd->rows('bare'), 3, 'and nothing is gone');
+
+# children of a parent, with their details
+$odd->stream('children', { shape => 'nested' }, { record_path => '$.items[*]', parent_path => '$.data[*]', key_template => '{parent.propertyID}-{record.id}',
+	fields => { property => '$._list._parent.propertyID', room => '$._list.name' },
+	detail => { path => '/odd/children/{record.id}', query => { property => '{parent.propertyID}' }, record_path => '$.item' } });
+$odd->pms->put('children', 'C1', { id => 'C1', name => 'child', updatedAt => '2026-11-20T10:00:00Z' });
+$odd->sync('children');
+is($sql->('SELECT external_id, name, property, room FROM children'), 'P1-C1|child|P1|child', 'a child with its detail, and values of parent and list');
+is(($odd->queries('children/C1'))[0]{property}, 'P1', 'which was asked for with the values of the list');
 
 # summaries with a time: only what changed is asked for; the time is on the list only
 $odd->stream('summaries', { shape => 'summaries', lacking => [ 'updatedAt' ] }, { lookback_window => '30 days', paginator => { type => 'page_number', page_size => 50 },

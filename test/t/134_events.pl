@@ -51,6 +51,12 @@ $run = $odd->sync('people');
 is("$run->{success}/" . $sql->('SELECT string_agg(external_id || name, \' \') FROM people'), 't/P1Ann', 'it finds its events later');
 is($sql->("SELECT count(*) FROM jacksync.event WHERE cardinality(pending) > 0"), 0, 'then all are taken');
 
+# the full comparison of a queue, by full_request
+my $all = $odd->rows('stays');
+is($sql->("SELECT count(*) FROM jacksync.reconcile('stays')"), 0, 'the full comparison finds nothing');
+$odd->sync('stays');
+is($odd->rows('stays'), $all, 'and nothing is gone');
+
 # known ones are not taken twice
 $odd->forget;
 $odd->events('hotel', { kind => 'stays', eventId => $n, key => 'R00001', at => 'x' }) for 1 .. 2;
@@ -124,7 +130,6 @@ is($sql->("SELECT (SELECT count(*) FROM stays WHERE name = 'worker') + (SELECT c
 $sql->("SELECT jacksync.pause('stays'), jacksync.pause('people')");
 
 # what is kept
-$odd->sync('people');
 $sql->("UPDATE jacksync.event SET received_at = now() - interval '1 year'; INSERT INTO jacksync.event VALUES ('odd', 1, 'waits', NULL, '{}', now() - interval '1 year', '{1}')");
 $sql->("LOAD 'jacksync'; SELECT jacksync.purge(10000)");
 is($sql->('SELECT string_agg(event_id, \' \') FROM jacksync.event'), 'waits', 'old events are purged, but never one that waits');
