@@ -81,6 +81,7 @@ OBJS = \
 	src/run.o \
 	src/resolve.o \
 	src/explain.o \
+	src/preview.o \
 	src/drift.o \
 	src/functions.o \
 	src/capture.o \

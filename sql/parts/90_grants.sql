@@ -16,7 +16,7 @@ DECLARE
 		hotel_config,library_version,stream_tier,progress_slots,worker_counters,holders,stream_obstacle,in_maintenance,dashboard_html,pre_request,help}';
 	operator	constant text[] := '{sync,sync_now,push,apply,apply_page,pause,resume,resync,reconcile,resolve_conflict,
 		resolve_conflicts,undo,requeue,discard,silence_alerts,test_channel,check_stream,release_deletes,reject_deletes,may_override,wake_worker,start_worker}';
-	admin		constant text[] := '{load_config,export_config,forget,adopt,mend_triggers}';
+	admin		constant text[] := '{load_config,export_config,preview_stream,forget,adopt,mend_triggers}';
 	views		constant text[] := '{record,status,server_status,worker_status,stuck,stat,progress,open_conflict,held_delete,drift,sync_run,sync_error,manual_conflict,
 		audit_log,alert,alert_delivery,alert_silence,detail,event}';
 	config		constant text[] := '{entity,authority,stream,stale_policy,alert_threshold,alert_channel,operation_guard,maintenance_window}';
