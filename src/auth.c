@@ -46,6 +46,9 @@ js_auth_apply(JsServer *server, JsHttpRequest *request, bool person,
 			request->username = secret;
 			request->password = js_server_secret(server, "password");
 			request->digest = server->auth == JS_AUTH_DIGEST;
+			js_server_hide(server,
+						   js_credential_base64(psprintf("%s:%s", secret,
+														 request->password ? request->password : "")));
 			break;
 		case JS_AUTH_API_KEY:
 			add_api_key(server, request);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "common/base64.h"
 #include "utils/builtins.h"
 
 #include "compat.h"
@@ -69,4 +70,21 @@ js_credential_headers(JsServer *server, JsHttpRequest *request)
 		if (!known)
 			request->headers = lappend(request->headers, header);
 	}
+}
+
+/* Base64, as Basic credentials want it. */
+char *
+js_credential_base64(const char *text)
+{
+	int			size = pg_b64_enc_len(strlen(text));
+	char	   *result = palloc(size + 1);
+	int			n;
+
+#if PG_VERSION_NUM >= 180000
+	n = pg_b64_encode((const uint8 *) text, strlen(text), result, size);
+#else
+	n = pg_b64_encode(text, strlen(text), result, size);
+#endif
+	result[Max(n, 0)] = '\0';
+	return result;
 }

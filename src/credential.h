@@ -16,5 +16,6 @@ extern void js_credential_need(JsServer *server, const char *name,
 extern void js_credential_header(JsHttpRequest *request, const char *name,
 								 const char *value);
 extern void js_credential_headers(JsServer *server, JsHttpRequest *request);
+extern char *js_credential_base64(const char *text);
 
 #endif							/* JS_CREDENTIAL_H */

@@ -349,6 +349,10 @@ webhook_url(Message *message)
 				(errcode(ERRCODE_JS_CONFIG),
 				 errmsg("option \"secret_%s\" of the user mapping of server \"%s\" is not at the server's base_url",
 						message->webhook_secret, message->server->name)));
+	/* what comes after the host is shown by servers that say what they got */
+	if (strstr(url, "://") != NULL &&
+		strchr(strstr(url, "://") + 3, '/') != NULL)
+		js_server_hide(message->server, strchr(strstr(url, "://") + 3, '/'));
 	return url;
 }
 

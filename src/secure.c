@@ -100,6 +100,33 @@ js_internal_begin(JsSecurity *saved)
 							 true, 0, false);
 }
 
+/*
+ * The same for statements that have secrets among their values: nothing that
+ * writes plans or values of statements into the log may see these.
+ */
+void
+js_internal_begin_secret(JsSecurity *saved)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			silent[] = {
+		{"auto_explain.log_min_duration", "-1"},
+		{"pgaudit.log", "none"},
+		{"debug_print_parse", "off"},
+		{"debug_print_rewritten", "off"},
+		{"debug_print_plan", "off"},
+	};
+
+	js_internal_begin(saved);
+	for (int i = 0; i < lengthof(silent); i++)
+		if (GetConfigOption(silent[i].name, true, false) != NULL)
+			(void) set_config_option(silent[i].name, silent[i].value,
+									 PGC_SUSET, PGC_S_SESSION,
+									 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* The same inside of js_pin_settings(), which made the search path safe. */
 void
 js_internal_user(JsSecurity *saved)

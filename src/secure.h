@@ -24,6 +24,7 @@ extern Oid	js_extension_owner(void);
 extern void js_secure_forget(void);
 
 extern void js_internal_begin(JsSecurity *saved);
+extern void js_internal_begin_secret(JsSecurity *saved);
 extern void js_internal_user(JsSecurity *saved);
 extern void js_internal_end(JsSecurity *saved);
 extern void js_owner_begin(JsSecurity *saved, Oid owner);

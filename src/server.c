@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <sys/stat.h>
 
 #include "access/htup_details.h"
@@ -20,10 +21,12 @@
 #include "commands/defrem.h"
 #include "common/hashfn.h"
 #include "foreign/foreign.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -31,8 +34,10 @@
 #include "jacksync.h"
 #include "server.h"
 #include "serveroptions.h"
+#include "value.h"
 
 #define MAX_SECRET_BYTES	(64 * 1024)
+#define SHOWN_OF_SECRET		7	/* bytes, at the end of a text */
 
 static void add_options(MemoryContext mcxt, JsServer *server, List *options,
 						bool secret);
@@ -44,6 +49,8 @@ static bool is_named(const char *option, const char *prefix,
 					 const char *name);
 static char *read_secret(const char *name, const char *path);
 static char *without(char *text, const char *secret);
+static char *without_forms(char *text, const char *secret);
+static char *percent_encoded(const char *value);
 static void wipe(void *arg);
 
 /*
@@ -274,7 +281,28 @@ js_server_secret(JsServer *server, const char *name)
 	return NULL;
 }
 
-/* A text without the values of secrets and tokens. */
+/* Something that was made of secrets, and must not be shown either. */
+void
+js_server_hide(JsServer *server, const char *value)
+{
+	MemoryContext mcxt = GetMemoryChunkContext(server);
+	JsOption   *option;
+
+	for (option = server->options; option; option = option->next)
+		if (option->secret && strcmp(option->value, value) == 0)
+			return;
+	option = MemoryContextAllocZero(mcxt, sizeof(JsOption));
+	option->name = MemoryContextStrdup(mcxt, "");
+	option->value = MemoryContextStrdup(mcxt, value);
+	option->secret = true;
+	option->next = server->options;
+	server->options = option;
+}
+
+/*
+ * A text without the values of secrets and tokens, in none of the forms in
+ * which they were sent and could come back.
+ */
 char *
 js_server_redact(JsServer *server, const char *text)
 {
@@ -285,25 +313,81 @@ js_server_redact(JsServer *server, const char *text)
 
 	for (JsOption *option = server->options; option; option = option->next)
 		if (option->secret)
-			result = without(result, option->value);
+			result = without_forms(result, option->value);
 	for (int i = 0; i < lengthof(tokens); i++)
 		if (tokens[i] != NULL)
-			result = without(result, tokens[i]);
+			result = without_forms(result, tokens[i]);
 	return result;
 }
 
-/* A text without a secret; short ones occur by chance. */
+/*
+ * A text without a secret: as it is, in an address, in JSON, and in JSON that
+ * is a string of JSON.
+ */
+static char *
+without_forms(char *text, const char *secret)
+{
+	const char *form = secret;
+
+	text = without(text, percent_encoded(secret));
+	for (int i = 0; i < 3; i++)
+	{
+		char	   *json = js_jsonb_out(js_jsonb_string(form));
+
+		text = without(text, form);
+		json[strlen(json) - 1] = '\0';
+		form = json + 1;
+	}
+	return text;
+}
+
+/*
+ * A text without a secret, and without the beginning of one: what is shown of
+ * an answer may end anywhere.
+ */
 static char *
 without(char *text, const char *secret)
 {
-	size_t		len = strlen(secret);
-	char	   *at;
+	size_t		least = Min(strlen(secret), SHOWN_OF_SECRET + 1);
+	char	   *beginning = pnstrdup(secret, least);
+	StringInfoData buf;
+	char	   *found;
 
-	if (len < 4)
+	/* short ones occur by chance */
+	if (least < 4)
 		return text;
-	while ((at = strstr(text, secret)) != NULL)
-		text = psprintf("%.*s***%s", (int) (at - text), text, at + len);
-	return text;
+	initStringInfo(&buf);
+	while ((found = strstr(text, beginning)) != NULL)
+	{
+		size_t		same = least;
+
+		while (secret[same] != '\0' && secret[same] == found[same])
+			same++;
+		appendBinaryStringInfo(&buf, text, found - text);
+		/* all of it, or the beginning where the excerpt ends */
+		if (secret[same] == '\0' || strchr("\"'.", found[same]) != NULL)
+			appendStringInfoString(&buf, "***");
+		else
+			appendBinaryStringInfo(&buf, found, same);
+		text = found + same;
+	}
+	appendStringInfoString(&buf, text);
+	return buf.data;
+}
+
+/* As it is in an address or a form. */
+static char *
+percent_encoded(const char *value)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (const char *p = value; *p; p++)
+		if (isalnum((unsigned char) *p) || strchr("-._~", *p) != NULL)
+			appendStringInfoChar(&buf, *p);
+		else
+			appendStringInfo(&buf, "%%%02X", (unsigned char) *p);
+	return buf.data;
 }
 
 /* What every request to the server has. */

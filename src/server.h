@@ -63,6 +63,7 @@ typedef struct JsServer
 extern JsServer *js_server_load(MemoryContext mcxt, Oid serverid, Oid userid);
 extern const char *js_server_option(JsServer *server, const char *name);
 extern const char *js_server_secret(JsServer *server, const char *name);
+extern void js_server_hide(JsServer *server, const char *value);
 extern char *js_server_redact(JsServer *server, const char *text);
 extern void js_server_request(JsServer *server, JsHttpRequest *request);
 

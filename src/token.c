@@ -19,7 +19,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/base64.h"
 #include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "lib/stringinfo.h"
@@ -52,7 +51,6 @@ static bool take_lease(JsServer *server, bool person);
 static uint64 credentials_of(JsServer *server);
 static void add_refresh(StringInfo form, JsServer *server);
 static void oauth_request(JsServer *server, JsHttpRequest *request);
-static char *base64(const char *text);
 static char *read_answer(JsServer *server, JsHttpResponse *response);
 static char *read_session(JsServer *server, Jsonb *answer);
 static char *why_refused(JsHttpResponse *response);
@@ -99,7 +97,7 @@ js_token_take(JsServer *server, bool person, long *wait_ms, char **problem)
 	long		pause = 0;
 	bool		leased = false;
 
-	js_internal_begin(&security);
+	js_internal_begin_secret(&security);
 	js_arg(&args, ObjectIdGetDatum(server->serverid));
 	js_arg(&args, ObjectIdGetDatum(server->mapping_user));
 	js_arg(&args, Int64GetDatum((int64) credentials_of(server)));
@@ -253,10 +251,14 @@ oauth_request(JsServer *server, JsHttpRequest *request)
 						 js_template_encode(id),
 						 js_template_encode(secret ? secret : ""));
 	else
+	{
+		char	   *basic = js_credential_base64(psprintf("%s:%s", id,
+														  secret ? secret : ""));
+
+		js_server_hide(server, basic);
 		request->headers = lappend(request->headers,
-								   psprintf("Authorization: Basic %s",
-											base64(psprintf("%s:%s", id,
-															secret ? secret : ""))));
+								   psprintf("Authorization: Basic %s", basic));
+	}
 	request->method = "POST";
 	request->url = js_server_option(server, "token_url");
 	request->headers = lappend(request->headers,
@@ -287,23 +289,6 @@ add_refresh(StringInfo form, JsServer *server)
 											   all[server->token_failures % n]);
 	appendStringInfo(form, "grant_type=refresh_token&refresh_token=%s",
 					 js_template_encode(server->refresh_used));
-}
-
-/* Base64, as Basic credentials want it. */
-static char *
-base64(const char *text)
-{
-	int			size = pg_b64_enc_len(strlen(text));
-	char	   *result = palloc(size + 1);
-	int			n;
-
-#if PG_VERSION_NUM >= 180000
-	n = pg_b64_encode((const uint8 *) text, strlen(text), result, size);
-#else
-	n = pg_b64_encode(text, strlen(text), result, size);
-#endif
-	result[Max(n, 0)] = '\0';
-	return result;
 }
 
 /*
@@ -456,7 +441,7 @@ store(JsServer *server, const char *token, int64 life_s, const char *refresh)
 	JsArgs		args = {0};
 
 	life_s = Max(Min(life_s, 10 * 365 * 86400), 1);
-	js_internal_begin(&security);
+	js_internal_begin_secret(&security);
 	(void) set_config_option("synchronous_commit", "on", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	js_arg(&args, ObjectIdGetDatum(server->serverid));
@@ -502,7 +487,7 @@ note_failure(JsServer *server, JsHttpResponse *response, const char *problem)
 		pause = 0;
 	pause = Max(pause, js_verdict_pause_ms(response));
 
-	js_internal_begin(&security);
+	js_internal_begin_secret(&security);
 	js_arg(&args, ObjectIdGetDatum(server->serverid));
 	js_arg(&args, ObjectIdGetDatum(server->mapping_user));
 	js_arg(&args, Int64GetDatum(pause));
@@ -538,7 +523,7 @@ js_token_refused(JsServer *server)
 
 	if (server->token == NULL)
 		return false;
-	js_internal_begin(&security);
+	js_internal_begin_secret(&security);
 	js_arg(&args, ObjectIdGetDatum(server->serverid));
 	js_arg(&args, ObjectIdGetDatum(server->mapping_user));
 	js_arg_text(&args, server->token);
@@ -559,7 +544,7 @@ js_token_good(JsServer *server)
 	JsSecurity	security;
 	JsArgs		args = {0};
 
-	js_internal_begin(&security);
+	js_internal_begin_secret(&security);
 	js_arg(&args, ObjectIdGetDatum(server->serverid));
 	js_arg(&args, ObjectIdGetDatum(server->mapping_user));
 	js_run(&statement, &args);
