@@ -62,6 +62,24 @@ js_installation_check(void)
 	}
 }
 
+/* Are the objects those of this library?  If not, nobody knows what they mean. */
+void
+js_installation_version(void)
+{
+	static JsStatement statement = {
+		"SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'jacksync'",
+		{InvalidOid}
+	};
+	char	   *version = js_run(&statement, NULL) > 0 ? js_get_text(0, 1) : NULL;
+
+	if (version != NULL && strcmp(version, JACKSYNC_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_JS_CONFIG),
+				 errmsg("the extension has version %s, the library %s",
+						version, JACKSYNC_VERSION),
+				 errhint("Run ALTER EXTENSION jacksync UPDATE, or restart the server to load the new library.")));
+}
+
 /* Nothing that is open may be sent again without a look. */
 static void
 distrust(void)

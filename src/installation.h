@@ -9,5 +9,6 @@
 #define JS_INSTALLATION_H
 
 extern void js_installation_check(void);
+extern void js_installation_version(void);
 
 #endif							/* JS_INSTALLATION_H */

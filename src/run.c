@@ -27,6 +27,7 @@
 #include "check.h"
 #include "compat.h"
 #include "http.h"
+#include "installation.h"
 #include "jacksync.h"
 #include "progress.h"
 #include "run.h"
@@ -286,6 +287,7 @@ streams_of(const char *entity, const char *server, int *n, char ***names)
 
 	js_txn_begin("looking for streams");
 	js_internal_begin(&security);
+	js_installation_version();
 	js_progress_attach(true);
 	js_arg_text(&args, entity);
 	js_arg_name(&args, server);
