@@ -93,6 +93,7 @@ static void note_field(JsApply *apply, JsSubject *subject, JsField *field,
 static void update_bases(JsApply *apply, JsRecord *record, JsApplied *applied,
 						 FieldState *states, JsDecision *decisions,
 						 JsRow *after);
+static Jsonb *copy_json(Jsonb *json);
 static void preview_fields(JsApply *apply, JsLink *link, FieldState *states,
 						   JsDecision *decisions);
 static Jsonb *json_of(JsApply *apply, JsColumn *column, JsValue value);
@@ -795,6 +796,13 @@ json_of(JsApply *apply, JsColumn *column, JsValue value)
 	return json;
 }
 
+/* A copy in the current memory context. */
+static Jsonb *
+copy_json(Jsonb *json)
+{
+	return json ? DatumGetJsonbPCopy(JsonbPGetDatum(json)) : NULL;
+}
+
 /* Remember what preview() shows. */
 static void
 preview_fields(JsApply *apply, JsLink *link, FieldState *states,
@@ -814,10 +822,12 @@ preview_fields(JsApply *apply, JsLink *link, FieldState *states,
 		preview = palloc0(sizeof(JsPreview));
 		preview->external_id = pstrdup(link->external_id);
 		preview->field = pstrdup(entity->fields[i].name);
-		preview->base = base_json(state);
-		preview->local = json_of(apply, column, state->local);
-		preview->pms = state->pms_known ? pms_json(state) : preview->base;
-		preview->resolved = json_of(apply, column, state->result);
+		/* what these point to may go with the record */
+		preview->base = copy_json(base_json(state));
+		preview->local = copy_json(json_of(apply, column, state->local));
+		preview->pms = state->pms_known ? copy_json(pms_json(state)) :
+			preview->base;
+		preview->resolved = copy_json(json_of(apply, column, state->result));
 		preview->strategy = js_strategy_name(entity->fields[i].strategy);
 		preview->outcome = decisions[i].reason == JS_NOTHING_CHANGED ?
 			"unchanged" : decisions[i].reason == JS_BOTH_AGREE ? "agree" :
