@@ -171,6 +171,8 @@ def main():
                 harm[what] = harm.get(what, 0) + n
         if harm.get('deadlock victim'):
             findings.append(('harm', '%d users were deadlock victims' % harm['deadlock victim']))
+        if world.pms.store.unread:
+            findings.append(('R5', '%d writes were repeated unread after they were refused as outdated' % world.pms.store.unread))
         if harm.get('truncated'):
             findings.append(('harm', 'a TRUNCATE went through'))
         if harm.get('waited for a lock for long'):

@@ -26,6 +26,7 @@ class Store(fake_pms.Store):
         self.versions_of = {}           # id -> [(cause, record)]
         self.read_at = {}               # id -> when the extension read it by itself
         self.patched = 0
+        self.refused, self.unread = set(), 0    # R5: refused as outdated, and not read since
         super().__init__(options)
 
     def fill(self, options):
@@ -46,9 +47,17 @@ class Handler(fake_pms.Handler):
     def record(self, coll, rid, *part):
         if self.command == 'GET':
             self.store.read_at[rid] = time.time()
+            self.store.refused.discard(rid)
         super().record(coll, rid, *part)
         if self.command != 'GET':
             self.store.read_at.pop(rid, None)
+        if self.status == 412:
+            self.store.unread += rid in self.store.refused
+            self.store.refused.add(rid)
+
+    def collection(self, coll):
+        self.store.refused.clear()
+        super().collection(coll)
 
 
 class Server(fake_pms.Server):
