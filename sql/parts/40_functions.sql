@@ -225,6 +225,11 @@ BEGIN
 		WHERE e.state IN ('retry', 'waiting')
 			AND (sync_now.entity IS NULL OR e.entity = sync_now.entity)
 			AND (sync_now.server IS NULL OR e.server = sync_now.server);
+	UPDATE jacksync.link l SET next_push_at = NULL
+		FROM jacksync.stream s
+		WHERE s.stream_id = l.stream_id AND l.dirty AND l.next_push_at > pg_catalog.now()
+			AND (sync_now.entity IS NULL OR s.entity = sync_now.entity)
+			AND (sync_now.server IS NULL OR s.server = sync_now.server);
 	PERFORM jacksync.wake_worker();
 	RETURN n;
 END
