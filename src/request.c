@@ -41,6 +41,7 @@ static bool secrets_changed(JsCycle *cycle);
 static void note_outcome(JsCycle *cycle, JsHttpResponse *response);
 static void measure_skew(JsCycle *cycle, JsHttpResponse *response);
 static void token_arrived(JsCycle *cycle, JsHttpResponse *response);
+static bool token_refused(JsCycle *cycle, JsHttpResponse *response);
 static char *redirect_host(JsHttpResponse *response);
 
 /*
@@ -298,10 +299,26 @@ token_arrived(JsCycle *cycle, JsHttpResponse *response)
 	js_txn_begin("storing a token");
 	problem = js_token_arrived(cycle->server, response);
 	js_txn_end();
-	if (problem != NULL)
-		js_cycle_fail(cycle, problem);
-	else
+	if (problem == NULL)
+	{
 		js_request_launch(cycle);
+		return;
+	}
+	if (token_refused(cycle, response))
+		js_limiter_outcome(cycle->server, JS_OUTCOME_REFUSED,
+						   js_verdict_pause_ms(response), problem);
+	js_cycle_fail(cycle, problem);
+}
+
+/* Were the credentials refused, with no other refresh token left to try? */
+static bool
+token_refused(JsCycle *cycle, JsHttpResponse *response)
+{
+	return response->failure == JS_HTTP_OK && response->status >= 400 &&
+		response->status < 500 && response->status != 408 &&
+		response->status != 429 &&
+		(cycle->server->refresh[0] == NULL ||
+		 cycle->server->token_failures >= 2);
 }
 
 /*

@@ -10,7 +10,8 @@ CREATE TABLE jacksync.server_state
 	failures		integer NOT NULL DEFAULT 0,
 	blocked_until	timestamptz,
 	reason			text NOT NULL DEFAULT '',
-	changed_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	changed_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	options			text NOT NULL DEFAULT ''
 );
 COMMENT ON TABLE jacksync.server_state IS
 'servers that do not answer as they should; the others have no row';
@@ -21,6 +22,19 @@ COMMENT ON COLUMN jacksync.server_state.failures IS 'requests in a row without a
 COMMENT ON COLUMN jacksync.server_state.blocked_until IS 'until then it is not asked';
 COMMENT ON COLUMN jacksync.server_state.reason IS 'the last problem';
 COMMENT ON COLUMN jacksync.server_state.changed_at IS 'since when';
+COMMENT ON COLUMN jacksync.server_state.options IS 'which versions of server and user mappings it was learnt with';
+
+CREATE FUNCTION jacksync.server_versions(server_oid oid)
+RETURNS text
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(x.v, ' ' ORDER BY x.v) FROM (
+		SELECT 's' || f.xmin FROM pg_foreign_server f WHERE f.oid = server_oid
+		UNION ALL SELECT 'm' || m.oid || '.' || m.xmin FROM pg_user_mapping m WHERE m.umserver = server_oid) AS x (v)
+$$;
+COMMENT ON FUNCTION jacksync.server_versions(oid) IS 'changes with the options of a server and its user mappings (internal)';
 
 CREATE FUNCTION jacksync.note_server_state(server_oid oid, server name, state text, failures integer,
 	blocked_until timestamptz, reason text)
@@ -32,10 +46,11 @@ BEGIN
 	IF state = 'ok' THEN
 		DELETE FROM jacksync.server_state s WHERE s.server_oid = note_server_state.server_oid;
 	ELSE
-		INSERT INTO jacksync.server_state AS s (server_oid, state, failures, blocked_until, reason)
-			VALUES (server_oid, state, failures, blocked_until, jacksync.clean_text(reason))
+		INSERT INTO jacksync.server_state AS s (server_oid, state, failures, blocked_until, reason, options)
+			VALUES (server_oid, state, failures, blocked_until, jacksync.clean_text(reason),
+				coalesce(jacksync.server_versions(server_oid), ''))
 			ON CONFLICT ON CONSTRAINT server_state_pkey DO UPDATE
-				SET state = excluded.state, failures = excluded.failures, blocked_until = excluded.blocked_until,
+				SET options = excluded.options, state = excluded.state, failures = excluded.failures, blocked_until = excluded.blocked_until,
 					reason = excluded.reason, changed_at = excluded.changed_at;
 	END IF;
 	IF state = 'refused' THEN
@@ -90,6 +105,28 @@ AS $$
 			AND (t.failures > 0 OR t.refusals > 0);
 $$;
 COMMENT ON FUNCTION jacksync.forgive_server(name) IS 'forgets that a server failed (internal)';
+
+/* What was mended is tried at once, without anybody saying so (called by the worker). */
+CREATE FUNCTION jacksync.forgive_changed_servers()
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	changed	record;
+BEGIN
+	DELETE FROM jacksync.server_state s WHERE NOT EXISTS (SELECT FROM pg_foreign_server f WHERE f.oid = s.server_oid);
+	DELETE FROM jacksync.token t WHERE NOT EXISTS (SELECT FROM pg_foreign_server f WHERE f.oid = t.server_oid);
+	FOR changed IN
+		SELECT f.srvname FROM jacksync.server_state s JOIN pg_foreign_server f ON f.oid = s.server_oid
+		WHERE s.blocked_until > clock_timestamp() AND s.options <> jacksync.server_versions(s.server_oid)
+			AND EXISTS (SELECT FROM jacksync.stream x WHERE x.server = f.srvname)
+	LOOP
+		PERFORM jacksync.sync_now(NULL, changed.srvname);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION jacksync.forgive_changed_servers() IS 'tries servers whose options were changed at once (internal)';
 
 /* Codes that no map knows: told once, until the mapping is changed. */
 CREATE FUNCTION jacksync.alert_unknown_codes(entity text, server name, codes text)

@@ -303,6 +303,7 @@ BEGIN
 	END LOOP;
 	PERFORM jacksync.alert_dead_letters();
 	PERFORM jacksync.alert_repeat();
+	PERFORM jacksync.forgive_changed_servers();
 END
 $$;
 COMMENT ON FUNCTION jacksync.alert_stale() IS

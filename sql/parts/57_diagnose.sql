@@ -278,6 +278,23 @@ $$;
 COMMENT ON FUNCTION jacksync.mend_triggers(text) IS
 'puts the triggers of a bound table on it again; what was changed without them is found by the sweep, or by reconcile()';
 
+CREATE FUNCTION jacksync.diagnose_connections()
+RETURNS SETOF jacksync.finding
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'connection', CASE s.state WHEN 'failing' THEN 'warning' WHEN 'busy' THEN 'warning' ELSE 'error' END, s.server::text,
+		CASE s.state WHEN 'refused' THEN 'The PMS does not accept the credentials' WHEN 'untrusted' THEN 'The certificate is not accepted'
+			WHEN 'busy' THEN 'The PMS asked for a pause' WHEN 'open' THEN format('%s requests in a row had no proper answer', s.failures)
+			ELSE 'The PMS did not answer lately' END
+			|| coalesce(format(', it is left alone until %s', date_trunc('second', s.blocked_until)), '') || coalesce(': ' || s.reason, '.'),
+		CASE s.state WHEN 'refused' THEN format('ALTER USER MAPPING FOR ... SERVER %I OPTIONS (SET ...); it is tried by itself then.', s.server)
+			WHEN 'untrusted' THEN format('Have the certificate renewed, or name a private CA: ALTER SERVER %I OPTIONS (ADD ca_file ''/path'');', s.server)
+			ELSE format('SELECT jacksync.sync_now(NULL, %L) tries at once.', s.server) END
+	FROM jacksync.server_status s WHERE s.state <> 'ok'
+$$;
+COMMENT ON FUNCTION jacksync.diagnose_connections() IS 'diagnose(): the servers of the PMS (internal)';
+
 CREATE FUNCTION jacksync.diagnose()
 RETURNS SETOF jacksync.finding
 LANGUAGE plpgsql
@@ -289,7 +306,7 @@ BEGIN
 	WITH found AS (
 		SELECT * FROM jacksync.diagnose_worker() UNION ALL SELECT * FROM jacksync.diagnose_tables()
 		UNION ALL SELECT * FROM jacksync.diagnose_streams() UNION ALL SELECT * FROM jacksync.diagnose_records()
-		UNION ALL SELECT * FROM jacksync.diagnose_server())
+		UNION ALL SELECT * FROM jacksync.diagnose_server() UNION ALL SELECT * FROM jacksync.diagnose_connections())
 	SELECT f.* FROM (
 		SELECT * FROM found
 		UNION ALL

@@ -125,7 +125,14 @@ sleep 3;
 is(scalar(@{ $raw->log }), $before, 'which is not tried again soon');
 cmp_ok(scalar(@{ $other->log }), '>', $d, 'the other server goes on');
 is($sql->("SELECT count(*) FROM jacksync.alert WHERE kind = 'credentials'"), 1, 'one alert');
+like($sql->("SELECT status, message FROM jacksync.diagnose() WHERE check_name = 'connection'"),
+	qr/^error\|The PMS does not accept the credentials, it is left alone until 2/, 'diagnose() says so');
 is($sql->("SELECT max(failure_count) FROM jacksync.stream_state JOIN jacksync.stream USING (stream_id) WHERE server = 's'") <= 2, 1, 'and no failures without end');
+
+# who mends the options need not say so
+$raw->script($empty);
+$sql->("ALTER SERVER s OPTIONS (ADD headers '{\"X-Mended\": \"1\"}')");
+JackSync::Node::wait_for($node, "SELECT state = 'ok' FROM jacksync.server_status WHERE server = 's'", 'changed options are tried at once');
 
 $node->stop;
 done_testing();
