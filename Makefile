@@ -79,6 +79,7 @@ OBJS = \
 	src/lookup.o \
 	src/reconcile.o \
 	src/run.o \
+	src/freshness.o \
 	src/resolve.o \
 	src/explain.o \
 	src/preview.o \

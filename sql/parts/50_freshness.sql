@@ -124,7 +124,7 @@ COMMENT ON FUNCTION jacksync.age_text(interval) IS
  * Disabled streams count only if there are no others: what a person switched
  * off does not make the rest stale.
  */
-CREATE FUNCTION jacksync.check_freshness(entity text, operation text DEFAULT NULL, server name DEFAULT NULL,
+CREATE FUNCTION jacksync.judge_freshness(entity text, operation text DEFAULT NULL, server name DEFAULT NULL,
 	OUT last_sync_at timestamptz, OUT stale_age interval, OUT status text,
 	OUT can_perform_operation boolean, OUT warning text)
 LANGUAGE plpgsql
@@ -141,20 +141,20 @@ DECLARE
 	clock			timestamptz := clock_timestamp();
 BEGIN
 	SELECT count(*), min(t.last_sync_at), bool_or(t.last_sync_at IS NULL)
-		INTO streams, check_freshness.last_sync_at, never
+		INTO streams, judge_freshness.last_sync_at, never
 		FROM jacksync.stream s LEFT JOIN jacksync.stream_state t USING (stream_id)
-		WHERE s.entity = check_freshness.entity
-			AND (check_freshness.server IS NULL OR s.server = check_freshness.server)
+		WHERE s.entity = judge_freshness.entity
+			AND (judge_freshness.server IS NULL OR s.server = judge_freshness.server)
 			AND (s.enabled OR NOT EXISTS (
 				SELECT FROM jacksync.stream o
-				WHERE o.entity = check_freshness.entity AND o.enabled
-					AND (check_freshness.server IS NULL OR o.server = check_freshness.server)));
+				WHERE o.entity = judge_freshness.entity AND o.enabled
+					AND (judge_freshness.server IS NULL OR o.server = judge_freshness.server)));
 
 	SELECT p.max_stale_age, p.critical_stale_age, p.affected_operations
 		INTO max_age, critical_age, affected
-		FROM jacksync.stale_policy p WHERE p.entity = check_freshness.entity;
+		FROM jacksync.stale_policy p WHERE p.entity = judge_freshness.entity;
 	IF NOT FOUND THEN
-		IF streams = 0 AND NOT EXISTS (SELECT FROM jacksync.entity e WHERE e.entity = check_freshness.entity) THEN
+		IF streams = 0 AND NOT EXISTS (SELECT FROM jacksync.entity e WHERE e.entity = judge_freshness.entity) THEN
 			RAISE EXCEPTION 'entity "%" does not exist', entity
 				USING ERRCODE = 'undefined_object',
 					HINT = 'SELECT entity FROM jacksync.entity lists the entities.';
@@ -166,7 +166,7 @@ BEGIN
 		critical_age := coalesce(critical_age, '3600 s');
 		affected := '{}';
 	END IF;
-	IF streams = 0 AND check_freshness.server IS NOT NULL THEN
+	IF streams = 0 AND judge_freshness.server IS NOT NULL THEN
 		RAISE EXCEPTION 'entity "%" has no stream from server "%"', entity, server
 			USING ERRCODE = 'undefined_object',
 				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
@@ -196,6 +196,15 @@ BEGIN
 	can_perform_operation := status <> 'critical' OR operation IS NULL OR NOT operation = ANY (affected);
 END
 $$;
+COMMENT ON FUNCTION jacksync.judge_freshness(text, text, name) IS
+'what check_freshness() says of data that is not plainly fresh (internal)';
+
+CREATE FUNCTION jacksync.check_freshness(entity text, operation text DEFAULT NULL, server name DEFAULT NULL,
+	OUT last_sync_at timestamptz, OUT stale_age interval, OUT status text,
+	OUT can_perform_operation boolean, OUT warning text)
+AS 'MODULE_PATHNAME', 'jacksync_check_freshness'
+LANGUAGE C
+VOLATILE;
 COMMENT ON FUNCTION jacksync.check_freshness(text, text, name) IS
 'how old the data of an entity is, and whether an operation may use it';
 

@@ -3,6 +3,9 @@ SET search_path = bench, public;
 CREATE TABLE lookup (k text PRIMARY KEY, v timestamptz);
 INSERT INTO lookup SELECT 'entity ' || i, now() FROM generate_series(1, 1000) i;
 ANALYZE lookup;
+CREATE SERVER pms FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'https://pms.example.com');
+INSERT INTO jacksync.stream (entity, server, request) VALUES ('reservations', 'pms', '{"path": "/reservations"}');
+UPDATE jacksync.stream_state SET last_sync_at = now();
 DO $$
 DECLARE cpu0 bigint; a bigint; b bigint; n int := 20000; x timestamptz; f text;
 BEGIN

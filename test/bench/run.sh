@@ -3,7 +3,7 @@
 # CPU time of the backend.  QUICK=1 takes less than a minute.
 #
 #   ROWS=100000 EVERY=5 ROUNDS=3   rows, every n-th of them in a delta, rounds
-#   PARTS="apply capture freshness"  what to measure
+#   PARTS="apply capture freshness"  what to measure; also growth (SIZES)
 #   KEEP=1                         leave the cluster to look around (or perf)
 set -euo pipefail
 . "$(dirname "$0")"/../bin/common.sh
@@ -12,7 +12,7 @@ if [ "${QUICK:-}" = 1 ]; then
 	: "${ROWS:=20000}" "${EVERY:=5}" "${ROUNDS:=1}" "${UPDATES:=2000}"
 fi
 : "${ROWS:=100000}" "${EVERY:=5}" "${ROUNDS:=3}" "${UPDATES:=20000}" "${PAGE:=1000}"
-: "${PARTS:=apply capture freshness}" "${GROWTH:=}"
+: "${PARTS:=apply capture freshness}"
 
 finish() {
 	status=$?
@@ -77,6 +77,29 @@ SET search_path = bench, public;
 SELECT format('SELECT %L || md5(string_agg(md5((external_id, guest_name, check_in_date, check_out_date, room_number, status, balance, adults, notes, (SELECT array_agg(e ORDER BY e) FROM unnest(special_requests) e))::text), %L ORDER BY external_id)) FROM %s', 'digest of rows, ' || name || ': ', '', tab)
 FROM contender WHERE ord > 1 ORDER BY ord \gexec
 EOT
+}
+
+# the same 5000 records against more and more rows; each size in a database of its own
+growth() {
+	printf '\nGROWTH: microseconds of CPU per record, 5000 records of the same mixture\n'
+	for rows in ${SIZES:-10000 100000 1000000}; do
+		base="$run psql -X -q -h $place -U postgres -v ON_ERROR_STOP=1 -P pager=off"
+		$base -d postgres -c "CREATE DATABASE growth_$rows"
+		base="$base -d growth_$rows"
+		$base -v module="$place/bench.so" -f "$place/src/test/bench/setup.sql"
+		{
+			echo "SET search_path = bench, public; DELETE FROM contender WHERE ord NOT IN (1, 7);"
+			echo "CALL fill_pms($rows); CALL make_pages(0, 1, $PAGE); CALL run_round(0, 'load'); VACUUM ANALYZE;"
+			for round in 1 2; do
+				echo "CALL change_pms($round, $((rows / 5000))); CALL make_pages($round, $((rows / 5000)), $PAGE);"
+				echo "SELECT format('CALL change_rows(%L, $round, $((rows / 5000)))', tab) FROM contender ORDER BY ord \\gexec"
+				echo "VACUUM; SELECT count(*) FROM jst_rows \\g /dev/null"
+				echo "CALL run_round($round, 'delta'); CALL run_round($round, 'echo');"
+			done
+			echo "SELECT $rows AS rows, contender, \"us/rec\", \"echo us/rec\" FROM apply_table;"
+		} | $base
+		$run psql -X -q -h "$place" -U postgres -d postgres -c "DROP DATABASE growth_$rows"
+	done
 }
 
 capture() {
