@@ -287,6 +287,7 @@ apply_and_claim(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 	js_push_durable();
 	before = apply.counts;
 	apply.tick = cycle->tick;
+	apply.look_closely = true;	/* the claim is made on it, changed or not */
 	if (js_apply_guarded(&apply, record, js_http_header(response, "ETag"),
 						 &applied))
 	{
@@ -294,7 +295,7 @@ apply_and_claim(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 
 		cycle->remote = as_it_was(record);
 		MemoryContextSwitchTo(old);
-		cycle->seen_hash = applied.link->hash;
+		cycle->seen_hash = applied.link ? applied.link->hash : 0;
 		claim(cycle, &apply, cycle->reading_record);
 	}
 	before.conflicts = apply.counts.conflicts;
