@@ -12,9 +12,9 @@ CREATE TABLE jacksync.maintenance_window
 	zone		text NOT NULL DEFAULT 'UTC',
 	weekdays	integer[] NOT NULL DEFAULT '{1,2,3,4,5,6,7}',
 	reason		text,
-	CHECK (starts <> ends)
+	CHECK (starts <> ends),
+	UNIQUE (server, starts, ends)
 );
-CREATE INDEX maintenance_window_server ON jacksync.maintenance_window (server);
 COMMENT ON TABLE jacksync.maintenance_window IS
 'daily windows in which a server is neither polled nor a cause of alerts (night audit)';
 COMMENT ON COLUMN jacksync.maintenance_window.window_id IS 'number of the window';

@@ -148,7 +148,8 @@ DECLARE
 BEGIN
 	PERFORM jacksync.document_check(place, config, 'object', '{sync}');
 	doc := config -> 'sync';
-	PERFORM jacksync.document_check('sync', doc, 'object', '{authority,stale,guards,alerts}');
+	PERFORM jacksync.document_check('sync', doc, 'object',
+		'{authority,stale,guards,alerts,servers,entities,streams,maintenance}');
 
 	-- rules: all in one statement, as the fields of a group change together
 	IF doc ? 'authority' THEN
@@ -219,6 +220,8 @@ BEGIN
 				MESSAGE = format('invalid configuration document at %s: %s', coalesce(place, 'sync.authority'), m);
 		END;
 	END IF;
+
+	PERFORM jacksync.document_rows(doc);
 
 	BEGIN
 		IF doc ? 'stale' THEN
@@ -383,7 +386,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION jacksync.load_config(jsonb) IS
-'adds or replaces the rules, policies, channels and thresholds that a document names';
+'adds or replaces the rules, policies, channels, servers, entities and streams that a document names';
 
 CREATE FUNCTION jacksync.document_texts(place text, value jsonb)
 RETURNS void
@@ -467,7 +470,7 @@ SELECT jsonb_build_object('sync', jsonb_build_object(
 		'thresholds', (
 			SELECT coalesce(jsonb_object_agg(jacksync.camel_case(t.metric),
 				jsonb_build_object('warning', trim_scale(t.warning), 'critical', trim_scale(t.critical))), '{}')
-			FROM jacksync.alert_threshold t))))
+			FROM jacksync.alert_threshold t))) || jacksync.document_of_rows())
 $$;
 COMMENT ON FUNCTION jacksync.export_config() IS
 'the configuration as the document that load_config() takes';

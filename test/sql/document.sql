@@ -4,7 +4,7 @@ CREATE SERVER relay FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'smtp://rela
 CREATE SERVER hooks FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'https://hooks.example');
 
 SELECT jacksync.load_config(jacksync.hotel_config());
-SELECT jacksync.export_config() = jacksync.hotel_config() AS same;
+SELECT jacksync.export_config() #- '{sync,servers}' = jacksync.hotel_config() AS same;
 SELECT strategy, count(*), string_agg(entity || '.' || field, ' ' ORDER BY entity, field)
 FROM jacksync.authority GROUP BY strategy ORDER BY strategy;
 TABLE jacksync.stale_policy ORDER BY entity;
