@@ -50,6 +50,7 @@ typedef struct JsServer
 	int			max_concurrency;	/* 0: no limit */
 
 	/* where the server hands out tokens (token.c) */
+	uint64		credentials;	/* a number that changes with them; 0: not yet */
 	char	   *token;			/* in use */
 	int			token_refusals; /* of tokens before it */
 	int64		token_age_ms;

@@ -146,16 +146,18 @@ keep_token(JsServer *server, const char *token)
 
 /*
  * Take the right to get a token.  Tokens of other credentials than the
- * present ones are worth nothing.
+ * present ones are worth nothing.  Nor is the right of a process that is no
+ * more, or of a session that has given up and now comes again.
  */
 static bool
 take_lease(JsServer *server, bool person)
 {
 	static JsStatement statement = {
-		"INSERT INTO jacksync.token AS t (server_oid, mapping_user, fingerprint, refreshing_until)"
-		" VALUES ($1, $2, $3, pg_catalog.clock_timestamp() + $4 * '1 ms'::interval)"
+		"INSERT INTO jacksync.token AS t (server_oid, mapping_user, fingerprint, refreshing_until, refreshing_pid)"
+		" VALUES ($1, $2, $3, pg_catalog.clock_timestamp() + $4 * '1 ms'::interval, pg_catalog.pg_backend_pid())"
 		" ON CONFLICT (server_oid, mapping_user) DO UPDATE SET"
 		" refreshing_until = excluded.refreshing_until,"
+		" refreshing_pid = excluded.refreshing_pid,"
 		" fingerprint = excluded.fingerprint,"
 		" access_token = CASE WHEN t.fingerprint = excluded.fingerprint THEN t.access_token END,"
 		" refresh_token = CASE WHEN t.fingerprint = excluded.fingerprint THEN t.refresh_token END,"
@@ -163,7 +165,9 @@ take_lease(JsServer *server, bool person)
 		" failures = CASE WHEN t.fingerprint = excluded.fingerprint THEN t.failures ELSE 0 END,"
 		" refusals = CASE WHEN t.fingerprint = excluded.fingerprint THEN t.refusals ELSE 0 END"
 		" WHERE t.fingerprint <> excluded.fingerprint"
-		" OR ((t.refreshing_until IS NULL OR t.refreshing_until <= pg_catalog.clock_timestamp())"
+		" OR ((t.refreshing_until IS NULL OR t.refreshing_until <= pg_catalog.clock_timestamp()"
+		"       OR ($5 AND t.refreshing_pid = pg_catalog.pg_backend_pid())"
+		"       OR NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(coalesce(t.refreshing_pid, 0))))"
 		"  AND (t.refresh_at IS NULL OR t.refresh_at <= pg_catalog.clock_timestamp())"
 		"  AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= pg_catalog.clock_timestamp()"
 		"       OR ($5 AND t.failures < $6)))"
@@ -197,8 +201,11 @@ credentials_of(JsServer *server)
 	static const char *const matter[] = {
 		"auth", "base_url", "token_url", "token_request", "scope"
 	};
-	uint64		hash = 0;
+	uint64		hash = 1;
 
+	/* once: what is hidden later is no credential */
+	if (server->credentials != 0)
+		return server->credentials;
 	for (JsOption *option = server->options; option; option = option->next)
 	{
 		bool		matters = option->secret;
@@ -212,6 +219,7 @@ credentials_of(JsServer *server)
 									hash_bytes_extended((unsigned char *) option->name,
 														strlen(option->name), 0));
 	}
+	server->credentials = hash;
 	return hash;
 }
 

@@ -425,6 +425,7 @@ CREATE TABLE jacksync.token
 	refresh_token	text,
 	previous_refresh_token text,
 	refreshing_until timestamptz,
+	refreshing_pid	integer,
 	failures		integer NOT NULL DEFAULT 0,
 	next_attempt_at	timestamptz,
 	last_error		text,
@@ -442,6 +443,7 @@ COMMENT ON COLUMN jacksync.token.refresh_at IS 'when a new one is asked for';
 COMMENT ON COLUMN jacksync.token.refresh_token IS 'refresh token, where the PMS rotates it';
 COMMENT ON COLUMN jacksync.token.previous_refresh_token IS 'the one before it';
 COMMENT ON COLUMN jacksync.token.refreshing_until IS 'until then one process is getting a new token; the others wait';
+COMMENT ON COLUMN jacksync.token.refreshing_pid IS 'which process that is';
 COMMENT ON COLUMN jacksync.token.failures IS 'failures in a row to get one';
 COMMENT ON COLUMN jacksync.token.next_attempt_at IS 'when that is tried again';
 COMMENT ON COLUMN jacksync.token.last_error IS 'why it failed';

@@ -86,7 +86,8 @@ is($raw->log->[0][3]{Authorization}, 'Bearer JKSECRET-public', 'the mapping of P
 my $cc = "auth 'oauth2_client_credentials', token_url '$url/idp/next', scope 'a b'";
 server("$cc, headers '{\"x-app-key\": \"{secret.app}\"}'", secret('client_id', 'jack'), secret('client_secret', 'JKSECRET-client'), secret('secret_app', 'JKSECRET-app'));
 $raw->script({ body => { access_token => 'JKSECRET-t1', expires_in => 3600 } }, $empty, $empty);
-is(sync()->{success}, 't', 'client credentials');
+my $first = sync();
+is($first->{success}, "t", "client credentials") or diag($first->{error});
 sync();
 my @log = @{ $raw->log };
 is(join(' ', map { $_->[2] } @log), '/idp/next /api/next?a=1 /api/next?a=1', 'one token for two runs');
@@ -144,6 +145,13 @@ $_->finish for @sessions;
 is(scalar(grep { $_->[2] =~ /idp/ } @{ $raw->log }), 1, 'two sessions, one token');
 is(scalar(@{ $raw->log }), 3, 'that both use');
 $sql->("DELETE FROM jacksync.entity WHERE entity = 'room'");
+
+# who gave up in the midst of it leaves nothing behind
+$sql->("DELETE FROM jacksync.token");
+$raw->script({ delay => 4, body => { access_token => 'JKSECRET-late' } }, { body => { access_token => 'JKSECRET-t6' } }, $empty);
+$node->psql('postgres', "SET statement_timeout = '1s'; CALL jacksync.sync()");
+is(sync()->{success}, 't', 'a session that was cancelled does not hold up the next one');
+is($raw->log->[-1][3]{Authorization}, 'Bearer JKSECRET-t6', 'which gets its own token');
 
 # rotation of refresh tokens
 server("auth 'oauth2_refresh_token', token_url '$url/idp/next', token_endpoint_auth_method 'client_secret_post'",
