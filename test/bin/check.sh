@@ -76,17 +76,20 @@ if [ -z "$only" ]; then
 	run_suite isolation REGRESS= TAP_TESTS= \
 		ISOLATION_OPTS="--inputdir=test --outputdir=. --load-extension=jacksync --encoding=UTF8 --temp-instance=$place/inst_isolation --temp-config=$place/extra.conf"
 fi
-# run_tap SECONDS TESTS: TAP tests, with what is in $place
+# run_tap SECONDS TESTS: TAP tests, with what is in $place; several at once,
+# as they mostly wait (JOBS says how many).
 run_tap() {
-	local log=$place/tap.log
+	local log=$place/tap.log tests broken
 	if ! timeout "$1" $run TEMP_CONFIG="$place/extra.conf" make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" \
-		installcheck REGRESS= ISOLATION= PROVE_FLAGS="-I test/lib -v" PROVE_TESTS="$2" >"$log" 2>&1; then
+		installcheck REGRESS= ISOLATION= PROVE_FLAGS="-I test/lib --timer -j${JOBS:-$(($(nproc) + 1))}" PROVE_TESTS="$2" >"$log" 2>&1; then
 		cat "$log"
 		find "$place/src/tmp_check/log" -name '*.log' -exec tail -n 30 {} + 2>/dev/null || true
-		grep -q '^not ok' "$log" || count 0 1
+		grep -q 'Failed: [1-9]' "$log" || count 0 1
 	fi
-	grep -E '^(test/(t|crash)/|not ok|# measured|All tests|Files=)|\.pl ' "$log" || true
-	count "$(grep -c '^ok ' "$log" || true)" "$(grep -c '^not ok ' "$log" || true)"
+	grep -E '^\[|^test/(t|crash)/|^#   Failed test|^# measured|^All tests|^Files=|^Result' "$log" || true
+	tests=$(sed -n 's/^Files=[0-9]*, Tests=\([0-9]*\),.*/\1/p' "$log")
+	broken=$(sed -n 's/.*Tests: [0-9]* Failed: \([0-9]*\)).*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
+	count "$((${tests:-0} - broken))" "$broken"
 }
 
 if [ -z "$only" ] || [ "$only" = tap ]; then
