@@ -14,7 +14,11 @@ $recipe->secret(own_client_secret => 'hotel-secret');
 my $node = $recipe->node;
 my $sql = sub { return $node->safe_psql('postgres', $_[0]); };
 
-$recipe->run($node, 'Log in', 'A table', 'The first request', 'Fields', 'Pages', 'Only what changed', 'Load');
+$recipe->run($node, 'Log in', 'A table', 'The first request', 'Fields');
+is($sql->("SELECT value FROM jacksync.preview_stream('guests', 'pms') WHERE external_id = 'GST-000001' AND field = 'email'"),
+	'"guest1@example.com"', 'what would be read is shown');
+is($sql->('SELECT count(*) FROM guests'), 0, 'and nothing was written');
+$recipe->run($node, 'Pages', 'Only what changed', 'Load');
 is($sql->('SELECT count(*) FROM guests'), 230, 'all is loaded');
 my $guest = $pms->record('guests', 'GST-000002');
 is($sql->("SELECT email, vip, seen_at = '$guest->{lastInteraction}' FROM guests WHERE external_id = 'GST-000002'"),
