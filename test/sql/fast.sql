@@ -1,0 +1,74 @@
+/* the direct and the general path of apply: which tables take which, and that both give the same */
+CREATE TABLE fast_plain (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, external_id text UNIQUE, name text, n numeric(10,2),
+	at date, tags text[], extra jsonb, ok boolean DEFAULT true, twice numeric GENERATED ALWAYS AS (n * 2) STORED, CHECK (n < 1000));
+CREATE TABLE fast_rule (LIKE fast_plain INCLUDING ALL);
+CREATE RULE nothing AS ON DELETE TO fast_rule WHERE OLD.id < 0 DO INSTEAD NOTHING;
+CREATE TABLE fast_statement (LIKE fast_plain INCLUDING ALL);
+CREATE FUNCTION quiet() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER quiet AFTER UPDATE ON fast_statement EXECUTE FUNCTION quiet();
+CREATE TABLE fast_part (LIKE fast_plain INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS, PRIMARY KEY (id), UNIQUE (id, external_id)) PARTITION BY RANGE (id);
+CREATE SEQUENCE fast_part_seq; ALTER TABLE fast_part ALTER id SET DEFAULT nextval('fast_part_seq');
+CREATE TABLE fast_part_1 PARTITION OF fast_part DEFAULT;
+INSERT INTO jacksync.entity (entity, local_table) SELECT t, t::regclass
+FROM unnest(array['fast_plain', 'fast_rule', 'fast_statement', 'fast_part']) t;
+INSERT INTO jacksync.authority (entity, field, strategy)
+SELECT t, f, s::jacksync.strategy FROM unnest(array['fast_plain', 'fast_rule', 'fast_statement', 'fast_part']) t,
+	(VALUES ('*', 'pms_wins'), ('tags', 'merge'), ('name', 'local_wins')) r(f, s);
+SELECT entity, jacksync.apply_path(entity) FROM jacksync.entity WHERE entity LIKE 'fast%' ORDER BY 1;
+
+-- the same pages to all of them, the first one also as text
+CREATE PROCEDURE everywhere(page text) LANGUAGE plpgsql AS $$
+DECLARE e text; r jacksync.sync_result; first jacksync.sync_result;
+BEGIN
+	FOREACH e IN ARRAY array['fast_plain', 'fast_rule', 'fast_statement', 'fast_part'] LOOP
+		IF e = 'fast_plain' THEN
+			r := jacksync.apply_page(e, page);
+			first := r;
+		ELSE
+			r := jacksync.apply(e, page::jsonb);
+		END IF;
+		IF (r.records_processed, r.created, r.updated, r.unchanged, r.conflicts, r.errors)
+			IS DISTINCT FROM (first.records_processed, first.created, first.updated, first.unchanged, first.conflicts, first.errors) THEN
+			RAISE WARNING 'differs: % %', e, r;
+		END IF;
+	END LOOP;
+	RAISE NOTICE 'processed % created % updated % unchanged % conflicts % errors %', first.records_processed, first.created,
+		first.updated, first.unchanged, first.conflicts, first.errors;
+END $$;
+CREATE VIEW fast_differs AS
+	SELECT 'row' AS what, external_id, name, n, at, tags, extra, ok, twice, count(*) FROM (
+		TABLE fast_plain UNION ALL TABLE fast_rule UNION ALL TABLE fast_statement UNION ALL TABLE fast_part) x
+	GROUP BY external_id, name, n, at, tags, extra, ok, twice HAVING count(*) <> 4;
+CREATE VIEW fast_links AS
+	SELECT l.external_id, l.state, l.dirty, l.waiting, l.snapshot, l.local_base, count(*)
+	FROM jacksync.link l JOIN jacksync.entity e USING (entity_id) WHERE e.entity LIKE 'fast%'
+	GROUP BY l.external_id, l.state, l.dirty, l.waiting, l.snapshot, l.local_base;
+CALL everywhere('[{"id": "A", "updatedAt": "2026-01-01T10:00:00Z", "name": "Ann", "n": 1.50, "at": "2026-05-01", "tags": ["x"], "extra": {"a": [1, null]}, "ok": false},
+ {"id": 7, "name": "K\u00e4the \"q\"\n", "n": 12e1, "at": null, "tags": [], "extra": [true], "unknown": {"z": 1}},
+ {"id": "C", "name": null}]');
+TABLE fast_differs;
+SELECT external_id, name, n, at, tags, extra, ok, twice FROM fast_plain ORDER BY id;
+-- again: nothing is written
+SELECT max(xmin::text::bigint) AS written FROM fast_plain \gset
+CALL everywhere('[{"id": "A", "updatedAt": "2026-01-01T10:00:00Z", "name": "Ann", "n": 1.50, "at": "2026-05-01", "tags": ["x"], "extra": {"a": [1, null]}, "ok": false},
+ {"id": 7, "name": "K\u00e4the \"q\"\n", "n": 12e1, "at": null, "tags": [], "extra": [true], "unknown": {"z": 1}},
+ {"id": "C", "name": null}]');
+SELECT max(xmin::text::bigint) = :written AS untouched FROM fast_plain;
+-- local edits, changes of the PMS, a record twice, one that fails, one without an id
+UPDATE fast_plain SET tags = array_append(tags, 'here'), name = 'local', n = 3; UPDATE fast_rule SET tags = array_append(tags, 'here'), name = 'local', n = 3;
+UPDATE fast_statement SET tags = array_append(tags, 'here'), name = 'local', n = 3; UPDATE fast_part SET tags = array_append(tags, 'here'), name = 'local', n = 3;
+CALL everywhere('[{"id": "A", "updatedAt": "2026-01-02T10:00:00Z", "name": "Anna", "n": 2, "tags": ["x", "pms"]},
+ {"id": "A", "updatedAt": "2026-01-03T10:00:00Z", "name": "Anna", "n": 2.5, "tags": ["x", "pms"]},
+ {"id": 7, "n": 120.00, "at": "2026-06-01"}, {"id": "C", "n": 5000}, {"id": "D", "n": 9, "name": "new"}, {"name": "nobody"}]');
+TABLE fast_differs;
+SELECT external_id, name, n, at, tags, extra, ok, twice FROM fast_plain ORDER BY id;
+SELECT external_id, state, dirty, waiting, snapshot, local_base, count FROM fast_links ORDER BY external_id;
+SELECT entity, field, external_id, before_state, after_state, conflict_details ->> 'resolution' AS resolution FROM jacksync.audit_log
+WHERE entity IN ('fast_plain', 'fast_statement') ORDER BY external_id, field, audit_id;
+SELECT jacksync.apply_page('fast_plain', '{"id": 1}');
+SELECT jacksync.apply_page('fast_plain', '[{"id": 1},');
+DELETE FROM jacksync.entity WHERE entity LIKE 'fast%';
+DELETE FROM jacksync.sync_error WHERE entity LIKE 'fast%';
+DELETE FROM jacksync.manual_conflict WHERE entity LIKE 'fast%';
+DELETE FROM jacksync.alert WHERE entity LIKE 'fast%';
+DROP VIEW fast_links, fast_differs; DROP PROCEDURE everywhere; DROP TABLE fast_plain, fast_rule, fast_statement, fast_part; DROP FUNCTION quiet(); DROP SEQUENCE fast_part_seq;
