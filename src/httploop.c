@@ -36,6 +36,8 @@
 #define IDLE_CONNECTIONS	4L	/* of one pool, kept for the next request */
 #define OPEN_CONNECTIONS	16L /* of one pool, all in all */
 #define IDLE_POOL_MS		120000	/* then its connections are closed */
+#define MOST_IDLE_POOLS		100 /* more are closed ... */
+#define CROWDED_POOL_MS		1000	/* ... after so long already */
 
 struct JsHttpPool
 {
@@ -63,6 +65,7 @@ static void act(JsHttpPool *pool, curl_socket_t socket, int events);
 static void check_finished(JsHttpPool *pool);
 static void run_timers(void);
 static void close_idle_pools(void);
+static void close_pool(JsHttpPool *pool);
 static Watched *find_watched(curl_socket_t socket);
 static int	wait_for_events(long timeout_ms, WaitEvent *events);
 static int	on_socket(CURL *easy, curl_socket_t socket, int what, void *data,
@@ -254,39 +257,55 @@ run_timers(void)
 		}
 }
 
-/* Connections that nobody needed for a while are closed. */
+/*
+ * Connections that nobody needed for a while are closed; where hundreds of
+ * servers are asked in turn, soon, so that descriptors do not run out.
+ */
 static void
 close_idle_pools(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	JsHttpPool **link = &pools;
+	int			idle = 0;
 
+	for (JsHttpPool *pool = pools; pool != NULL; pool = pool->next)
+		if (pool->transfers == 0)
+			idle++;
 	while (*link != NULL)
 	{
 		JsHttpPool *pool = *link;
 
 		if (pool->transfers > 0 ||
-			TimestampDifferenceMilliseconds(pool->used_at, now) < IDLE_POOL_MS)
+			TimestampDifferenceMilliseconds(pool->used_at, now) <
+			(idle > MOST_IDLE_POOLS ? CROWDED_POOL_MS : IDLE_POOL_MS))
 		{
 			link = &pool->next;
 			continue;
 		}
 		*link = pool->next;
-		curl_multi_cleanup(pool->multi);
-		for (Watched **w = &watched; *w != NULL;)
-		{
-			Watched    *gone = *w;
-
-			if (gone->pool != pool)
-			{
-				w = &gone->next;
-				continue;
-			}
-			*w = gone->next;
-			free(gone);
-		}
-		pfree(pool);
+		idle--;
+		close_pool(pool);
 	}
+}
+
+/* Close the connections of a pool that is not in the list any more. */
+static void
+close_pool(JsHttpPool *pool)
+{
+	curl_multi_cleanup(pool->multi);
+	for (Watched **w = &watched; *w != NULL;)
+	{
+		Watched    *gone = *w;
+
+		if (gone->pool != pool)
+		{
+			w = &gone->next;
+			continue;
+		}
+		*w = gone->next;
+		free(gone);
+	}
+	pfree(pool);
 }
 
 /* What is watched of a socket; NULL: nothing. */
