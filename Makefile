@@ -5,6 +5,10 @@
 #   make crash    every crash point with every action
 #   make bench    speed beside its baselines (QUICK=1: less than a minute)
 #   make soak     faults and writers for MINUTES, then an account
+#   make asan     sanitizers inside of PostgreSQL; make static: analysis
+#   make fuzz     SECONDS of it; make sqlsmith: MINUTES of random queries
+#   make valgrind memcheck of every backend; make coverage: lines that are run
+#   make indent-check  the layout; make indent mends it
 #   make          build; make install installs into PG_CONFIG's server
 #   make dist     a tarball; make deb: Debian packages
 #   make reference  write doc/reference.md anew, out of the catalog
@@ -104,7 +108,8 @@ TAP_TESTS      = 1
 PROVE_TESTS   ?= test/t/*.pl
 
 # Without the development files only the targets that fetch them can run.
-TOOLS = demo check crash soak bench deps dist deb reference help
+TOOLS = demo check crash soak bench deps dist deb reference help \
+	fuzz asan valgrind static coverage sqlsmith indent indent-check
 ifneq ($(filter $(TOOLS),$(MAKECMDGOALS)),)
 
 .PHONY: $(TOOLS)
@@ -118,6 +123,14 @@ crash: ; @CRASH=full PROVE_TESTS=test/crash/*.pl test/bin/check.sh
 bench: ; @test/bench/run.sh
 soak: ; @test/bin/soak.sh
 deps: ; @test/bin/deps.sh
+fuzz: ; @test/bin/fuzz.sh $(SECONDS)
+asan: ; @test/bin/asan.sh
+valgrind: ; @test/bin/valgrind.sh $(TESTS)
+static: ; @test/bin/static.sh
+coverage: ; @test/bin/coverage.sh
+sqlsmith: ; @test/bin/sqlsmith.sh $(MINUTES)
+indent: ; @test/bin/indent.sh -i
+indent-check: ; @test/bin/indent.sh
 
 else
 

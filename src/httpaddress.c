@@ -28,6 +28,7 @@ bool
 js_http_address_allowed(const struct sockaddr *address, bool plain,
 						bool allow_http, bool allow_private)
 {
+	static const uint8 nat64[12] = {0, 0x64, 0xFF, 0x9B};
 	bool		loopback = false;
 	bool		allowed = false;
 
@@ -48,6 +49,17 @@ js_http_address_allowed(const struct sockaddr *address, bool plain,
 			else
 				allowed = ipv4_allowed(allow_private, (uint32) b[12] << 24 | b[13] << 16 |
 									   b[14] << 8 | b[15], &loopback);
+		}
+		else if (memcmp(b, nat64, sizeof(nat64)) == 0 ||
+				 (b[0] == 0x20 && b[1] == 0x02))
+		{
+			/* a translator or a relay would take us to that IPv4 address */
+			const uint8 *v4 = b[0] == 0x20 ? b + 2 : b + 12;
+
+			allowed = ipv4_allowed(allow_private, (uint32) v4[0] << 24 |
+								   v4[1] << 16 | v4[2] << 8 | v4[3], &loopback) &&
+				!loopback;
+			loopback = false;
 		}
 		else if (IN6_IS_ADDR_LOOPBACK(in6))
 			allowed = loopback = true;

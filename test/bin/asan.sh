@@ -5,7 +5,7 @@
 #   asan.sh [TAP-TEST ...]
 set -euo pipefail
 . "$(dirname "$0")"/common.sh
-tap=${*:-test/t/010_sync.pl test/t/020_worker.pl test/t/065_alerts.pl test/t/184_security_bombs.pl}
+tap=${*:-test/t/010_sync.pl test/t/020_worker.pl test/t/065_alerts.pl test/t/183_security_wire.pl}
 make_place asan
 finish() {
 	status=$?

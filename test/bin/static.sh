@@ -14,6 +14,13 @@ includes="-I$("$PG_CONFIG" --includedir-server) $(pkg-config --cflags libcurl) -
 echo '#define JACKSYNC_VERSION "0"' >version.h
 defines="-include version.h -DPGDLLEXPORT= -D_GNU_SOURCE"
 tools=${*:-gcc cppcheck tidy}
+for command in gcc:gcc cppcheck:cppcheck tidy:clang-tidy; do
+	case " $tools " in *" ${command%%:*} "*) ;; *) continue ;; esac
+	command -v "${command#*:}" >/dev/null || {
+		apt-get update -q >/dev/null
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${command#*:}" >/dev/null
+	}
+done
 bad=0
 
 for tool in $tools; do
