@@ -275,8 +275,9 @@ patch_of(JsBody *body)
 			continue;
 		}
 		base = js_jsonb_member(body->base, field->name);
-		exists = body->remote ? get_at(body->remote, path) != NULL :
-			base != NULL && !js_jsonb_is_null(base);
+		/* by the base, which stays: the same request must be the same bytes */
+		exists = base != NULL ? !js_jsonb_is_null(base) :
+			body->remote != NULL && get_at(body->remote, path) != NULL;
 		if (value == NULL || js_jsonb_is_null(value))
 			value = NULL;
 		if (value != NULL || exists)

@@ -212,19 +212,22 @@ settle_by_record(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 {
 	JsIntent   *intent = cycle->intent;
 	JsApply		apply = {0};
+	bool		deleted;
 
 	js_outbound_begin(cycle, &apply, "settling an unknown outcome");
 	if (only_the_key_tells(cycle, &apply, record, response))
 	{
 		js_outbound_end(cycle, &apply);
+		cycle->remote = record; /* its id has the type that it had */
 		send_again(cycle);
 		return;
 	}
-	if (strcmp(intent->kind, "delete") == 0 &&
-		cycle->stream->deleted_path != NULL &&
-		js_path_match(cycle->stream->deleted_path, record))
+	deleted = cycle->stream->deleted_path != NULL &&
+		js_path_match(cycle->stream->deleted_path, record);
+	if (strcmp(intent->kind, "delete") == 0 && deleted)
 		js_push_deleted(&apply, intent, response->status, record);
-	else if (cycle->refusal != NULL && strcmp(intent->kind, "update") == 0)
+	else if (cycle->refusal != NULL && !deleted &&
+			 strcmp(intent->kind, "update") == 0)
 		js_push_rejected(&apply, intent, 404, cycle->refusal);
 	else
 		js_push_looked_up(&apply, intent, record,

@@ -38,7 +38,8 @@
 	" coalesce(i.external_id, l.external_id), l.local_id, i.changes," \
 	" i.row_values, i.if_match, i.idempotency_key::text, i.attempts," \
 	" CASE WHEN i.http_status BETWEEN 200 AND 299 THEN i.http_status ELSE 0 END," \
-	" i.lookup_only, i.claimed_at > pg_catalog.now() - '" KEY_WINDOW "'::interval"
+	" i.lookup_only, i.claimed_at > pg_catalog.now() - '" KEY_WINDOW "'::interval," \
+	" l.snapshot"
 
 static JsIntent *read_intent(uint64 row);
 static JsIntent *claim_update(JsApply *apply, JsApplied *applied);
@@ -530,6 +531,7 @@ read_intent(uint64 row)
 	intent->accepted = js_get_int4(row, 12);
 	intent->lookup_only = js_get_bool(row, 13);
 	intent->key_valid = js_get_bool(row, 14);
+	intent->base = js_get_jsonb(row, 15);	/* not moved while it is open */
 	return intent;
 }
 

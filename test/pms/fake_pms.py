@@ -501,6 +501,9 @@ class Handler(BaseHTTPRequestHandler):
             if store.config['idempotency'] and key and key in store.answers:
                 self.reply(*store.answers[key])
                 return
+            if record.get('deleted'):
+                self.reply(410, {'message': 'the record is deleted'})
+                return
             match = self.headers.get('If-Match')
             if store.config['etags'] and match and match != '"%d"' % store.version(coll, rid):
                 self.reply(412, {'message': 'somebody changed it meanwhile'})
