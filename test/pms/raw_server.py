@@ -88,9 +88,10 @@ BEHAVIOURS = {
 
 def scripted(sock, path):
     with LOCK:
-        step = next((s for s in SCRIPT if s.get('match', '') in path), {})
-        if step and not step.get('repeat'):
-            SCRIPT.remove(step)
+        place = next((i for i, s in enumerate(SCRIPT) if s.get('match', '') in path), None)
+        step = {} if place is None else SCRIPT[place]
+        if place is not None and not step.get('repeat'):
+            del SCRIPT[place]
     time.sleep(step.get('delay', 0))
     if step.get('close'):
         sock.shutdown(socket.SHUT_RDWR)
