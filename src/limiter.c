@@ -223,7 +223,7 @@ jittered(int64 base_ms, int doublings, int64 most_ms)
 	while (doublings-- > 0 && ms < most_ms)
 		ms *= 2;
 	ms = Min(ms, most_ms);
-	return ms / 2 + (int64) (ms / 2 * pg_prng_double(&pg_global_prng_state));
+	return ms / 2 + (int64) (0.5 * ms * pg_prng_double(&pg_global_prng_state));
 }
 
 /* How long the server is still left alone. */

@@ -294,7 +294,7 @@ add_refresh(StringInfo form, JsServer *server)
 		all[n++] = given;
 	js_credential_need(server, "refresh_token", n > 0 ? all[0] : NULL);
 	server->refresh_used = MemoryContextStrdup(server->mcxt,
-											   all[server->token_failures % n]);
+											   all[server->token_failures % Max(n, 1)]);
 	appendStringInfo(form, "grant_type=refresh_token&refresh_token=%s",
 					 js_template_encode(server->refresh_used));
 }
