@@ -213,13 +213,17 @@ js_http_wait(long timeout_ms, bool *latch_set)
 static int
 wait_for_events(long timeout_ms, WaitEvent *events)
 {
-	static uint32 wait_event = 0;
+	static uint32 idle = 0;
+	static uint32 busy = 0;
 	WaitEventSet *set;
 	int			sockets = 0;
 	int			n;
 
-	if (wait_event == 0)
-		wait_event = js_wait_event_new("JacksyncHttp");
+	if (idle == 0)
+	{
+		idle = js_wait_event_new("JacksyncIdle");
+		busy = js_wait_event_new("JacksyncHttp");
+	}
 	for (Watched *w = watched; w != NULL; w = w->next)
 		sockets++;
 	set = js_create_wait_event_set(sockets + 2);
@@ -233,7 +237,8 @@ wait_for_events(long timeout_ms, WaitEvent *events)
 							  (w->events & CURL_POLL_IN ? WL_SOCKET_READABLE : 0) |
 							  (w->events & CURL_POLL_OUT ? WL_SOCKET_WRITEABLE : 0),
 							  w->socket, NULL, NULL);
-		n = WaitEventSetWait(set, timeout_ms, events, MAX_EVENTS, wait_event);
+		n = WaitEventSetWait(set, timeout_ms, events, MAX_EVENTS,
+							 sockets > 0 ? busy : idle);
 	}
 	PG_FINALLY();
 	{
