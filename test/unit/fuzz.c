@@ -130,6 +130,63 @@ plan(const uint8_t *data, size_t size)
 			abort();
 }
 
+/* A pause that a server asks for: one, or none, with any date beside it. */
+static void
+retry_after(const char *text)
+{
+	long		pause = js_retry_after(text, "Sun, 06 Nov 1994 08:49:37 GMT");
+	long long	seconds;
+
+	(void) js_retry_after("120", text);
+	(void) js_retry_after(text, text);
+	(void) js_retry_after(text, NULL);
+	if (pause < -1)
+		abort();
+	/* what is a date is one in four digits of years */
+	if (js_http_date(text, &seconds) &&
+		(seconds < -62167219200LL || seconds > 253402300799LL))
+		abort();
+}
+
+/*
+ * Three versions of a value: what both sides have alike comes out, whatever
+ * was agreed on, and a merge with itself changes nothing.
+ */
+static void
+merge_values(const JsAllocator *allocator, JsJson *base, JsJson *a, JsJson *b)
+{
+	JsJson	   *merged = js_merge(allocator, base, a, a, JS_NEWER_UNKNOWN);
+
+	if (!js_json_equal(merged, a) && a->type != JS_JSON_ARRAY &&
+		a->type != JS_JSON_OBJECT)
+		abort();
+	(void) js_merge(allocator, a, b, base, JS_NEWER_LOCAL);
+	(void) js_merge(allocator, b, a, base, JS_NEWER_PMS);
+	(void) js_merge(allocator, base, a, b, JS_NEWER_UNKNOWN);
+}
+
+/* Three JSON texts out of one input, cut at NULs. */
+static void
+merge_texts(const JsAllocator *allocator, char *text, size_t size)
+{
+	JsJson	   *values[3];
+	JsJsonError error;
+	size_t		at = 0;
+
+	for (int i = 0; i < 3; i++)
+	{
+		size_t		len = at <= size ? strlen(text + at) : 0;
+
+		if (at > size ||
+			!js_json_parse(text + at, len, &js_json_default_limits,
+						   allocator, &values[i], &error) ||
+			js_json_is_bad(values[i]))
+			return;
+		at += len + 1;
+	}
+	merge_values(allocator, values[0], values[1], values[2]);
+}
+
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
@@ -162,8 +219,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	(void) js_path_parse(text, &allocator);
 	(void) js_http_date(text, &seconds);
-	(void) js_retry_after(text, "Sun, 06 Nov 1994 08:49:37 GMT");
+	retry_after(text);
 	merge_lines(&allocator, text, size);
+	merge_texts(&allocator, text, size);
 	plan(data, size);
 	mail(&allocator, text);
 	while (blocks != NULL)
