@@ -183,6 +183,7 @@ INSERT INTO jacksync.maintenance_window (server, starts, ends) VALUES ('inn', '1
 INSERT INTO jacksync.maintenance_window (server, starts, ends, zone) VALUES ('inn', '1:00', '2:00', 'Mars/Base');
 INSERT INTO jacksync.maintenance_window (server, starts, ends, weekdays) VALUES ('inn', '1:00', '2:00', '{0}');
 DELETE FROM jacksync.alert;
+DELETE FROM jacksync.maintenance_window WHERE starts = '12:00';
 UPDATE jacksync.maintenance_window SET starts = '00:00', ends = '23:59:59.999999', zone = 'UTC', weekdays = '{1,2,3,4,5,6,7}';
 SELECT jacksync.alert_run('rooms', 'inn', 5, 4, 'night audit');
 UPDATE jacksync.stream_state SET last_sync_at = now() - interval '1 day';

@@ -31,5 +31,6 @@ SELECT l.id, l.name, r.sync_status FROM lodgings l JOIN jacksync.record r USING 
 
 DELETE FROM jacksync.entity WHERE entity = 'lodgings';
 DELETE FROM jacksync.authority WHERE entity = 'lodgings';
+DELETE FROM jacksync.manual_conflict WHERE entity = 'lodgings';
 DROP SERVER lodging_pms CASCADE;
 DROP TABLE lodgings;
