@@ -506,9 +506,7 @@ taken(JsCycle *cycle, JsHttpResponse *response)
 		record = NULL;
 	js_outbound_end(cycle, &apply);
 
-	if (response->body_len > 0 && document == NULL &&
-		(strcmp(intent->kind, "delete") != 0 ||
-		 js_jsonb_member(operation->spec, "success_path") != NULL))
+	if (response->body_len > 0 && document == NULL)
 		doubtful(cycle, "the answer is not JSON", true);
 	else if (refused)
 		rejected(cycle, response->status,
@@ -657,7 +655,8 @@ doubtful(JsCycle *cycle, const char *problem, bool look)
 	js_txn_end();
 	if (look)
 	{
-		cycle->again = true;
+		/* if it was not taken: once more now, else in the next cycle */
+		cycle->again = cycle->visits < 2;
 		js_lookup_intent(cycle);
 		return;
 	}
