@@ -40,6 +40,8 @@ JS_FUNCTION(jacksync_sync);
 JS_FUNCTION(jacksync_push);
 JS_FUNCTION(jacksync_check_stream);
 
+#define LONGEST_WAIT_MS 1000	/* then a session looks again by itself */
+
 /* The sum of what several cycles did. */
 typedef struct Total
 {
@@ -336,9 +338,10 @@ run_cycle(MemoryContext mcxt, int32 stream_id, const char *what,
 			if (js_cycle_ready(cycle))
 				js_run_step(cycle, true);
 			else
-				js_http_wait(due == 0 ? -1 :
-									TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due),
-									&latch_set);
+				js_http_wait(due == 0 ? LONGEST_WAIT_MS :
+							 Min(LONGEST_WAIT_MS,
+								 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due)),
+							 &latch_set);
 		}
 	}
 	PG_CATCH();
