@@ -1,6 +1,6 @@
 #!/bin/bash
 # Which lines of src/ the tests run: gcov over regress, isolation and TAP.
-# Prints every file, and the lines that were not run with LINES=1.
+# Prints every file, and the lines that were not run with SHOW=1.
 #   coverage.sh [TAP-TEST ...]
 set -euo pipefail
 . "$(dirname "$0")"/common.sh
@@ -24,15 +24,16 @@ covered installcheck ISOLATION= TAP_TESTS= \
 covered installcheck REGRESS= TAP_TESTS= \
 	ISOLATION_OPTS="--inputdir=test --outputdir=. --load-extension=jacksync --encoding=UTF8 --temp-instance=$place/inst_isolation --temp-config=$place/extra.conf"
 covered installcheck REGRESS= ISOLATION= PROVE_FLAGS="-I test/lib" PROVE_TESTS="${*:-test/t/*.pl}"
-cd "$place/src/src"
-for file in *.c; do
-	gcov -r -o . "$file" 2>/dev/null >"$place/gcov.out" || true
+cd "$place/src"
+for file in src/*.c; do
+	gcov -r -o src "$file" >/dev/null 2>&1 || true
+	file=$(basename "$file")
 	[ -f "$file.gcov" ] || continue
 	run=$(grep -cE '^ +[0-9]+\*?:' "$file.gcov" || true)
 	missed=$(grep -cE '^ +#####:' "$file.gcov" || true)
 	echo "$run $missed $file"
-	if [ -n "${LINES:-}" ]; then
+	if [ -n "${SHOW:-}" ]; then
 		grep -E '^ +#####:' "$file.gcov" | sed "s/^ *#####: *\([0-9]*\):/    $file:\1: /" >&2 || true
 	fi
-done | awk '{ run += $1; missed += $2; printf "%5.1f %%  %5d of %5d  %s\n", 100 * $1 / ($1 + $2), $1, $1 + $2, $3 }
+done | awk '$1 + $2 > 0 { run += $1; missed += $2; printf "%5.1f %%  %5d of %5d  %s\n", 100 * $1 / ($1 + $2), $1, $1 + $2, $3 }
 	END { printf "%5.1f %% of %d lines of src/ were run\n", 100 * run / (run + missed), run + missed }'
