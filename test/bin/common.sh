@@ -2,6 +2,7 @@
 # jacksync built and staged there.  Nothing is written outside of the place.
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
+[ -f "$top/jacksync.control" ] || { echo "$0: $top is not the source of jacksync" >&2; exit 1; }
 
 if [ -z "${PG_CONFIG:-}" ]; then
 	for v in 18 17 15; do
