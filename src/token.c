@@ -283,7 +283,7 @@ oauth_request(JsServer *server, JsHttpRequest *request)
 static void
 add_refresh(StringInfo form, JsServer *server)
 {
-	const char *all[3];
+	const char *all[3] = {NULL};
 	const char *given = js_server_secret(server, "refresh_token");
 	int			n = 0;
 
