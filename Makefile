@@ -64,6 +64,8 @@ OBJS = \
 	src/facts.o \
 	src/deletes.o \
 	src/apply.o \
+	src/guard.o \
+	src/gone.o \
 	src/push.o \
 	src/refusal.o \
 	src/outcome.o \

@@ -74,12 +74,12 @@ extern void js_apply_page(JsApply *apply, List *records);
 extern void js_apply_text(JsApply *apply, const char *page, size_t len);
 extern bool js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 							JsApplied *applied);
-extern bool js_apply_guarded(JsApply *apply, Jsonb *raw, const char *version,
-							 JsApplied *applied);
-extern bool js_apply_settle(JsApply *apply, int64 record_id,
+extern bool js_apply_local(JsApply *apply, int64 record_id,
+						   JsApplied *applied);
+extern bool js_apply_lock_row(JsApply *apply, JsRecord *record,
+							  JsApplied *applied);
+extern bool js_apply_insert(JsApply *apply, JsRecord *record, JsLink *link,
 							JsApplied *applied);
-extern bool js_apply_gone(JsApply *apply, const char *external_id);
-extern bool js_must_rethrow(int sqlstate, bool serialization);
 extern JsSubject js_apply_subject(JsApply *apply, JsLink *link);
 extern int32 js_apply_stream_id(JsApply *apply);
 

@@ -17,6 +17,7 @@
 #include "apply.h"
 #include "compat.h"
 #include "deletes.h"
+#include "gone.h"
 #include "jacksync.h"
 #include "statement.h"
 

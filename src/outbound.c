@@ -18,6 +18,8 @@
 #include "body.h"
 #include "compat.h"
 #include "faultpoint.h"
+#include "gone.h"
+#include "guard.h"
 #include "jacksync.h"
 #include "outbound.h"
 #include "progress.h"

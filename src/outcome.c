@@ -19,6 +19,8 @@
 
 #include "compat.h"
 #include "faultpoint.h"
+#include "gone.h"
+#include "guard.h"
 #include "jacksync.h"
 #include "push.h"
 #include "statement.h"

@@ -22,6 +22,7 @@
 
 #include "compat.h"
 #include "faultpoint.h"
+#include "guard.h"
 #include "jacksync.h"
 #include "push.h"
 #include "statement.h"

@@ -31,6 +31,7 @@
 #include "compat.h"
 #include "detail.h"
 #include "facts.h"
+#include "guard.h"
 #include "jacksync.h"
 #include "reconcile.h"
 #include "secure.h"

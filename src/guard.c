@@ -1,0 +1,293 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *	  A record by itself: what fails is stored, and stops nothing else.
+ *
+ * A record is applied, or local changes are decided, in a subtransaction.
+ * What fails goes into sync_error for a later try, with the record as it
+ * came; so does what only has to wait, because somebody holds the row or a
+ * push of it is open.
+ *
+ * Where it is the mixture of both sides that breaks a constraint, neither of
+ * them is at fault: it is done again with the fields of the constraint held
+ * for a person.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "compat.h"
+#include "guard.h"
+#include "jacksync.h"
+#include "statement.h"
+#include "txn.h"
+
+static bool attempt(JsApply *apply, Jsonb *raw, const char *version,
+					int64 record_id, JsApplied *applied, bool *result,
+					ErrorData **error);
+static bool attempt_once(JsApply *apply, Jsonb *raw, const char *version,
+						 int64 record_id, JsApplied *applied, bool *result,
+						 ErrorData **error);
+static bool blame(JsApply *apply, ErrorData *error);
+static void store_failure(JsApply *apply, Jsonb *raw, ErrorData *error);
+static void store_unsettled(JsApply *apply, int64 record_id, ErrorData *error);
+
+/*
+ * Apply one record in a subtransaction of its own; if it fails, store it.
+ * Returns false if it was stored for a later try.  Errors: those that are not
+ * the record's fault.
+ */
+bool
+js_apply_guarded(JsApply *apply, Jsonb *raw, const char *version,
+				 JsApplied *applied)
+{
+	ErrorData  *error;
+	bool		result;
+
+	if (attempt(apply, raw, version, 0, applied, &result, &error))
+		return result;
+	store_failure(apply, raw, error);
+	return false;
+}
+
+/*
+ * Decide a record whose row was changed here, with the PMS as it was last
+ * seen: undo what is to be undone, find what is to be pushed.  Returns false
+ * if the record or its row is held by somebody else, or if it failed, which
+ * is stored.
+ */
+bool
+js_apply_settle(JsApply *apply, int64 record_id, JsApplied *applied)
+{
+	ErrorData  *error;
+	bool		result;
+
+	if (attempt(apply, NULL, NULL, record_id, applied, &result, &error))
+		return result;
+	store_unsettled(apply, record_id, error);
+	return false;
+}
+
+/*
+ * Apply a record, or settle one (raw is NULL), in a subtransaction.  Where the
+ * mixture of both sides breaks a constraint it is done again with the fields
+ * of the constraint held.  Returns false if it failed; result is what
+ * js_apply_record() or js_apply_settle() returned.
+ */
+static bool
+attempt(JsApply *apply, Jsonb *raw, const char *version, int64 record_id,
+		JsApplied *applied, bool *result, ErrorData **error)
+{
+	JsCounts	before = apply->counts;
+	int			previews = list_length(apply->previews);
+	bool		success;
+
+	for (;;)
+	{
+		success = attempt_once(apply, raw, version, record_id, applied,
+							   result, error);
+		if (success)
+			break;
+		if (js_must_rethrow((*error)->sqlerrcode, apply->rethrow))
+			ReThrowError(*error);
+		apply->counts = before;
+		apply->previews = list_truncate(apply->previews, previews);
+		if (!blame(apply, *error))
+			break;
+	}
+	apply->suspects = NULL;
+	apply->constraint = NULL;
+	return success;
+}
+
+/* One try of it. */
+static bool
+attempt_once(JsApply *apply, Jsonb *raw, const char *version, int64 record_id,
+			 JsApplied *applied, bool *result, ErrorData **error)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool success = false;
+
+	memset(applied, 0, sizeof(JsApplied));
+	js_watchdog(true);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(mcxt);
+	PG_TRY();
+	{
+		*result = raw != NULL ?
+			js_apply_record(apply, raw, version, applied) :
+			js_apply_local(apply, record_id, applied);
+		ReleaseCurrentSubTransaction();
+		success = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(mcxt);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(mcxt);
+	CurrentResourceOwner = owner;
+	return success;
+}
+
+/*
+ * Did an error come from a CHECK or NOT NULL constraint of the table of the
+ * entity that is not suspected yet?  Then its fields are, and the record is
+ * to be decided again.
+ */
+static bool
+blame(JsApply *apply, ErrorData *error)
+{
+	static JsStatement columns = {
+		"SELECT a.attname, coalesce(n.conname, $3) FROM pg_catalog.pg_class c"
+		" JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace"
+		" LEFT JOIN pg_catalog.pg_constraint n ON n.conrelid = c.oid AND n.conname = $3"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid"
+		" AND CASE WHEN $4 IS NULL THEN a.attnum = ANY (n.conkey) ELSE a.attname = $4 END"
+		" WHERE s.nspname = $1 AND c.relname = $2"
+		" AND EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) p WHERE p.relid = $5"
+		"  UNION ALL SELECT WHERE c.oid = $5)",
+		{NAMEOID, NAMEOID, NAMEOID, NAMEOID, OIDOID}
+	};
+	JsArgs		args = {0};
+	Bitmapset  *suspects = NULL;
+	uint64		rows;
+
+	if ((error->sqlerrcode != ERRCODE_CHECK_VIOLATION &&
+		 error->sqlerrcode != ERRCODE_NOT_NULL_VIOLATION) ||
+		error->schema_name == NULL || error->table_name == NULL)
+		return false;
+	js_arg_name(&args, error->schema_name);
+	js_arg_name(&args, error->table_name);
+	js_arg_name(&args, error->constraint_name);
+	js_arg_name(&args, error->column_name);
+	js_arg(&args, ObjectIdGetDatum(apply->entity->relid));
+	rows = js_run(&columns, &args);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		char	   *column = js_get_text(row, 1);
+
+		for (int i = 0; i < apply->entity->nfields; i++)
+			if (strcmp(apply->entity->fields[i].column.name, column) == 0)
+				suspects = bms_add_member(suspects, i);
+	}
+	if (bms_is_subset(suspects, apply->suspects))
+		return false;
+	apply->suspects = bms_union(apply->suspects, suspects);
+	apply->constraint = pstrdup(error->constraint_name ? error->constraint_name :
+								error->column_name);
+	return true;
+}
+
+/* Errors that are not the record's fault, but the end of the work. */
+bool
+js_must_rethrow(int sqlstate, bool serialization)
+{
+	/* in the worker it is the watchdog's word about a hanging trigger */
+	if ((sqlstate == ERRCODE_QUERY_CANCELED && !AmBackgroundWorkerProcess()) ||
+		(ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_OPERATOR_INTERVENTION &&
+		 sqlstate != ERRCODE_QUERY_CANCELED) ||
+		sqlstate == ERRCODE_JS_CONFIG)
+		return true;
+	return serialization &&
+		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TRANSACTION_ROLLBACK;
+}
+
+/* Store a record that failed, with its error. */
+static void
+store_failure(JsApply *apply, Jsonb *raw, ErrorData *error)
+{
+	static JsStatement mark = {
+		"UPDATE jacksync.link SET failed = true, hash = NULL,"
+		" next_push_at = pg_catalog.now() + '30 s'"
+		" WHERE entity_id = $1 AND external_id = $2 AND stream_id = $3",
+		{INT4OID, TEXTOID, INT4OID}
+	};
+	JsLink		link = {0};
+	JsSubject	subject;
+	JsFailure	failure = {0};
+	JsArgs		args = {0};
+
+	link.external_id = js_record_id(apply->stream, apply->plain, raw);
+	subject = js_apply_subject(apply, &link);
+	failure.direction = "pull";
+	failure.sqlstate = unpack_sql_state(error->sqlerrcode);
+	failure.error = error->message;
+	failure.payload = raw;
+	failure.tick = apply->tick;
+	failure.dead = link.external_id == NULL;
+	js_failure_record(&subject, &failure);
+	apply->open_errors = true;
+	apply->counts.processed++;
+	apply->counts.errors++;
+
+	if (link.external_id == NULL)
+		return;
+	js_arg(&args, Int32GetDatum(apply->entity->entity_id));
+	js_arg_text(&args, link.external_id);
+	js_arg(&args, Int32GetDatum(js_apply_stream_id(apply)));
+	js_run(&mark, &args);
+}
+
+/* A record whose local changes could not be decided is tried later. */
+static void
+store_unsettled(JsApply *apply, int64 record_id, ErrorData *error)
+{
+	static JsStatement postpone = {
+		"UPDATE jacksync.link l SET failed = true,"
+		" push_failures = push_failures + 1, dirty = e.state <> 'dead',"
+		" next_push_at = e.next_attempt_at"
+		" FROM jacksync.sync_error e WHERE l.record_id = $1"
+		" AND e.entity = $2 AND e.server IS NOT DISTINCT FROM $3"
+		" AND e.local_id = l.local_id AND e.direction = 'push'"
+		" AND e.state IN ('retry', 'dead')",
+		{INT8OID, TEXTOID, NAMEOID}
+	};
+	JsLink	   *link = js_link_lock(record_id, false);
+	JsSubject	subject;
+	JsFailure	failure = {0};
+	JsArgs		args = {0};
+
+	if (link == NULL)
+		return;
+	subject = js_apply_subject(apply, link);
+	failure.direction = "push";
+	failure.sqlstate = unpack_sql_state(error->sqlerrcode);
+	failure.error = error->message;
+	js_failure_record(&subject, &failure);
+	apply->counts.errors++;
+	js_arg(&args, Int64GetDatum(record_id));
+	js_arg_text(&args, subject.entity);
+	js_arg_name(&args, subject.server);
+	js_run(&postpone, &args);
+}
+
+/* Store a record that cannot be applied now, though nothing is wrong. */
+void
+js_apply_waiting(JsApply *apply, JsRecord *record, const char *reason)
+{
+	JsLink		link = {0};
+	JsSubject	subject;
+	JsFailure	failure = {0};
+
+	link.external_id = record->external_id;
+	subject = js_apply_subject(apply, &link);
+	failure.direction = "pull";
+	failure.sqlstate = unpack_sql_state(ERRCODE_LOCK_NOT_AVAILABLE);
+	failure.error = reason;
+	failure.payload = js_record_raw(record);
+	failure.waiting = true;
+	failure.tick = apply->tick;
+	js_failure_record(&subject, &failure);
+	apply->open_errors = true;
+}
