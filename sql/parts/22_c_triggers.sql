@@ -24,7 +24,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'jacksync_validator'
 LANGUAGE C STRICT;
 COMMENT ON FUNCTION jacksync.validator(text[], oid) IS
-'checks the options of servers and user mappings';
+'checks the options of servers and user mappings (internal)';
 
 CREATE FOREIGN DATA WRAPPER jacksync
 	NO HANDLER

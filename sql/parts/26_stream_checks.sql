@@ -534,6 +534,8 @@ BEGIN
 	IF TG_OP = 'DELETE' THEN
 		DELETE FROM jacksync.stream_state s WHERE s.stream_id = OLD.stream_id;
 		DELETE FROM jacksync.detail d WHERE d.stream_id = OLD.stream_id;
+		DELETE FROM jacksync.pending_delete d WHERE d.stream_id = OLD.stream_id;
+		DELETE FROM jacksync.reconcile_state r WHERE r.stream_id = OLD.stream_id;
 		UPDATE jacksync.event e SET pending = array_remove(e.pending, OLD.stream_id)
 			WHERE e.server = OLD.server AND OLD.stream_id = ANY (e.pending);
 		-- who makes a stream anew does not want its records anew

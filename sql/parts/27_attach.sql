@@ -27,6 +27,14 @@ BEGIN
 			WHERE i.record_id = l.record_id AND l.entity_id = OLD.entity_id;
 		DELETE FROM jacksync.link WHERE entity_id = OLD.entity_id;
 		DELETE FROM jacksync.field WHERE entity_id = OLD.entity_id;
+		-- what waited for somebody is over
+		UPDATE jacksync.manual_conflict m SET status = 'resolved', resolved_by = 'system', resolved_at = clock_timestamp(),
+				reason = concat_ws(', ', m.reason, 'the entity was unbound')
+			WHERE m.entity = OLD.entity AND m.status = 'pending';
+		UPDATE jacksync.sync_error x SET state = 'discarded', next_attempt_at = NULL, reason = 'the entity was unbound'
+			WHERE x.entity = OLD.entity AND x.state IN ('waiting', 'retry', 'dead');
+		PERFORM jacksync.alert_resolve(a.kind, a.entity, a.server) FROM jacksync.alert a
+			WHERE a.entity = OLD.entity AND a.resolved_at IS NULL AND a.kind <> 'event';
 	ELSIF NOT jacksync.is_restore() THEN		-- a dump brings the triggers
 		EXECUTE format('CREATE TRIGGER zz_jacksync_capture
 			AFTER INSERT OR UPDATE OR DELETE ON %s

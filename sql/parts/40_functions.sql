@@ -125,14 +125,14 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'jacksync_progress_slots'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION jacksync.progress_slots() IS
-'the cycles that run now, from shared memory (see the view jacksync.progress)';
+'the cycles that run now, from shared memory (see the view jacksync.progress) (internal)';
 
 CREATE FUNCTION jacksync.worker_counters(OUT pid integer, OUT started timestamptz,
 	OUT last_turn timestamptz, OUT turns bigint, OUT cycles integer)
 AS 'MODULE_PATHNAME', 'jacksync_worker_counters'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION jacksync.worker_counters() IS
-'what the worker does, from shared memory (see the view jacksync.worker_status)';
+'what the worker does, from shared memory (see the view jacksync.worker_status) (internal)';
 
 CREATE FUNCTION jacksync.library_version()
 RETURNS text
@@ -267,7 +267,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION jacksync.set_paused(text, name, boolean) IS
-'what pause() and resume() share';
+'what pause() and resume() share (internal)';
 
 CREATE FUNCTION jacksync.pause(entity text DEFAULT NULL, server name DEFAULT NULL)
 RETURNS bigint

@@ -117,7 +117,7 @@ AS $$
 		FROM (SELECT greatest(round(extract(epoch FROM age)), 0) AS s) AS seconds) AS parts
 $$;
 COMMENT ON FUNCTION jacksync.age_text(interval) IS
-'an age in words: 45 seconds, 75 minutes, 3 hours, 2 days';
+'an age in words: 45 seconds, 75 minutes, 3 hours, 2 days (internal)';
 
 /*
  * SECURITY DEFINER, so that a reader needs no right on the tables of state.
@@ -222,7 +222,7 @@ AS $$
 		ELSE current_setting('role')::name END
 $$;
 COMMENT ON FUNCTION jacksync.acting_role() IS
-'the role that the session acts as: for audit and overrides';
+'the role that the session acts as: for audit and overrides (internal)';
 
 CREATE FUNCTION jacksync.may_override()
 RETURNS boolean

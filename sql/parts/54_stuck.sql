@@ -13,7 +13,7 @@ AS $$
 		AND coalesce(a.xact_start < clock_timestamp() - interval '2 s', true)
 $$;
 COMMENT ON FUNCTION jacksync.holders(regclass) IS
-'the sessions whose transaction may hold rows of a table for some time';
+'the sessions whose transaction may hold rows of a table for some time (internal)';
 
 /* why a stream takes nothing up; NULL: nothing is in its way */
 CREATE FUNCTION jacksync.stream_obstacle(stream integer, entity text)

@@ -15,7 +15,7 @@ AS $$
 		'[\u0001-\u0020\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]+', ' ', 'g')), most)
 $$;
 COMMENT ON FUNCTION jacksync.clean_text(text, integer) IS
-'a text from outside as one line without control characters, and not too long';
+'a text from outside as one line without control characters, and not too long (internal)';
 
 CREATE TABLE jacksync.alert_delivery
 (
@@ -307,7 +307,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION jacksync.alert_stale() IS
-'raises and resolves alerts about stale data, and repeats what lasts (called by the worker)';
+'raises and resolves alerts about stale data, and repeats what lasts (called by the worker) (internal)';
 
 CREATE FUNCTION jacksync.alert_dead_letters()
 RETURNS void
@@ -358,7 +358,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION jacksync.alert_worker_back() IS
-'tells that the worker did not run for long (called by the worker when it starts)';
+'tells that the worker did not run for long (called by the worker when it starts) (internal)';
 
 CREATE FUNCTION jacksync.alert_repeat()
 RETURNS void

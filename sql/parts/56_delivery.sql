@@ -101,7 +101,7 @@ AS $$
 	WHERE d.state = 'pending' AND c.enabled AND c.type <> 'dashboard' AND NOT jacksync.is_silenced(a)
 $$;
 COMMENT ON FUNCTION jacksync.delivery_due() IS
-'when the next message is due (called by the worker)';
+'when the next message is due (called by the worker) (internal)';
 
 /* & < > of Slack begin its markup: mentions, links, entities */
 CREATE FUNCTION jacksync.slack_text(value text)
@@ -113,7 +113,7 @@ AS $$
 	SELECT replace(replace(replace(value, '&', '&amp;'), '<', '&lt;'), '>', '&gt;')
 $$;
 COMMENT ON FUNCTION jacksync.slack_text(text) IS
-'a text in which nothing is markup for Slack';
+'a text in which nothing is markup for Slack (internal)';
 
 /* one alert in words; the level tells what became of it */
 CREATE FUNCTION jacksync.alert_line(a jacksync.alert, why text)
@@ -221,7 +221,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION jacksync.delivery_claim() IS
-'takes the next message out of the outbox (called by the worker)';
+'takes the next message out of the outbox (called by the worker) (internal)';
 
 /* attempts is 0 where the alert has changed while the message was under way: that is still to be sent */
 CREATE FUNCTION jacksync.delivery_done(channel text, alerts bigint[], error text, permanent boolean)
@@ -237,7 +237,7 @@ AS $$
 	WHERE d.channel = delivery_done.channel AND d.alert_id = ANY (alerts) AND d.state = 'pending' AND d.attempts > 0
 $$;
 COMMENT ON FUNCTION jacksync.delivery_done(text, bigint[], text, boolean) IS
-'records what became of a message (called by the worker)';
+'records what became of a message (called by the worker) (internal)';
 
 CREATE FUNCTION jacksync.test_channel(channel text)
 RETURNS bigint

@@ -244,6 +244,11 @@ AS $$
 			'background writer', 'checkpointer', 'startup', 'walreceiver', 'walsender', 'walwriter', 'archiver', 'logger', 'io worker', 'walsummarizer')) AS w (n)
 	WHERE n >= current_setting('max_worker_processes')::integer
 	UNION ALL
+	SELECT 'copy', 'error', current_database(), 'This database was copied from another cluster or database: nothing is sent to the PMS.',
+		'If this is the original now: SELECT jacksync.adopt();'
+	FROM jacksync.installation i, pg_control_system() c, pg_database d
+	WHERE d.datname = current_database() AND (i.system_identifier <> c.system_identifier OR i.database_oid <> d.oid)
+	UNION ALL
 	SELECT 'prepared', 'warning', 'transactions', format('%s prepared transactions hold locks, the oldest for %s.', count(*),
 			jacksync.age_text(clock_timestamp() - min(p.prepared))), 'SELECT * FROM pg_prepared_xacts; COMMIT PREPARED or ROLLBACK PREPARED.'
 	FROM pg_prepared_xacts p WHERE p.database = current_database() HAVING min(p.prepared) < clock_timestamp() - interval '5 min'

@@ -62,7 +62,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION jacksync.purge(integer) IS
-'deletes what is older than jacksync.audit_retention and jacksync.run_retention, at most so many rows of a kind; returns how many (called by the worker)';
+'deletes what is older than jacksync.audit_retention and jacksync.run_retention, at most so many rows of a kind; returns how many (called by the worker) (internal)';
 
 CREATE FUNCTION jacksync.forget(entity text, external_id text)
 RETURNS bigint
