@@ -109,6 +109,8 @@ js_heap_open(Oid relid)
 	heap->info = makeNode(ResultRelInfo);
 	prepare_estate(heap);
 	InitResultRelInfo(heap->info, heap->rel, 1, NULL, 0);
+	/* AFTER triggers look here, and would open the table again, for good */
+	heap->estate->es_opened_result_relations = list_make1(heap->info);
 	prepare_triggers(heap);
 	ExecOpenIndices(heap->info, false);
 	heap->found = table_slot_create(heap->rel, NULL);

@@ -67,8 +67,18 @@ SELECT entity, field, external_id, before_state, after_state, conflict_details -
 WHERE entity IN ('fast_plain', 'fast_statement') ORDER BY external_id, field, audit_id;
 SELECT jacksync.apply_page('fast_plain', '{"id": 1}');
 SELECT jacksync.apply_page('fast_plain', '[{"id": 1},');
+-- AFTER ROW triggers, for which the executor opens the table: nothing of it stays open, whatever the trigger does
+CREATE TABLE fast_after (LIKE fast_plain INCLUDING ALL);
+CREATE FUNCTION fast_after() RETURNS trigger LANGUAGE plpgsql AS
+	$$ BEGIN IF NEW.name = 'refused' THEN RAISE EXCEPTION 'refused'; END IF; RETURN NULL; END $$;
+CREATE TRIGGER after AFTER INSERT OR UPDATE ON fast_after FOR EACH ROW EXECUTE FUNCTION fast_after();
+INSERT INTO jacksync.entity (entity, local_table) VALUES ('fast_after', 'fast_after');
+SELECT jacksync.apply_path('fast_after');
+SELECT created, updated, errors FROM jacksync.apply('fast_after', '[{"id": "A", "name": "a"}, {"id": "B", "name": "b"}]');
+SELECT created, updated, errors FROM jacksync.apply('fast_after', '[{"id": "A", "name": "aa"}, {"id": "C", "name": "refused"}]');
+SELECT created, updated, errors FROM jacksync.apply('fast_after', '[{"id": "A", "name": "aaa"}, {"id": "B", "name": "bb"}]');
 DELETE FROM jacksync.entity WHERE entity LIKE 'fast%';
 DELETE FROM jacksync.sync_error WHERE entity LIKE 'fast%';
 DELETE FROM jacksync.manual_conflict WHERE entity LIKE 'fast%';
 DELETE FROM jacksync.alert WHERE entity LIKE 'fast%';
-DROP VIEW fast_links, fast_differs; DROP PROCEDURE everywhere; DROP TABLE fast_plain, fast_rule, fast_statement, fast_part; DROP FUNCTION quiet(); DROP SEQUENCE fast_part_seq;
+DROP VIEW fast_links, fast_differs; DROP PROCEDURE everywhere; DROP TABLE fast_plain, fast_rule, fast_statement, fast_part, fast_after; DROP FUNCTION quiet(), fast_after(); DROP SEQUENCE fast_part_seq;

@@ -52,7 +52,8 @@ $pms->edit('guests', 'GST-000003', { name => 'Deadly' });
 $wait->("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND wait_event_type = 'Lock'
 	UNION ALL SELECT count(*) > 0 FROM jacksync.sync_error WHERE external_id = 'GST-000003' ORDER BY 1 DESC LIMIT 1", 'P23: the worker waits for a user, inside of a trigger');
 $holder->query_until(qr/both/, "UPDATE guests SET tags = '{both}' WHERE external_id = 'GST-000003';\nCOMMIT;\n\\echo both\n");
-is($sql->("SELECT tags FROM guests WHERE external_id = 'GST-000003'"), '{both}', 'P23: the user who needs what we hold gets it');
+# with the tags of the PMS, if we have been quick
+is($sql->("SELECT tags @> '{both}' FROM guests WHERE external_id = 'GST-000003'"), 't', 'P23: the user who needs what we hold gets it');
 $sql->('SELECT jacksync.sync_now()');
 $wait->("SELECT name = 'Deadly' FROM guests WHERE external_id = 'GST-000003'", 'P23: and we come again');
 $sql->('DROP TRIGGER count_guests ON guests');
@@ -77,6 +78,24 @@ is($sql->("SELECT name FROM guests WHERE external_id = 'GST-000005'"), 'Odd', 'P
 $sql->('DROP TRIGGER odd ON guests; SELECT jacksync.sync_now()');
 $wait->("SELECT count(*) = 8 FROM guests WHERE name = 'Odd' AND external_id <> 'GST-000007'", 'P24: without the trigger they arrive');
 $wait->($well, 'P24: and all is well');
+
+# P25 what a database sets for its sessions is not for the worker
+my @settings = ('default_transaction_isolation = serializable', 'default_transaction_read_only = on', 'session_replication_role = replica');
+my $ours = 'SET default_transaction_read_only = off; SET session_replication_role = origin';
+for my $set ([ $settings[0] ], [ $settings[1] ], [ $settings[2] ], [@settings])
+{
+	my $which = @$set > 1 ? 'all of them' : $set->[0];
+	$sql->(join '; ', map { "ALTER DATABASE postgres SET $_" } @$set);
+	my $pid = $sql->("SELECT pid FROM pg_stat_activity WHERE backend_type = 'jacksync worker'");
+	$sql->("SELECT pg_terminate_backend($pid)");
+	$wait->("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND pid <> $pid", "P25: a worker under $which");
+	$pms->edit('guests', 'GST-000018', { name => $which });
+	$wait->("SELECT name = '$which' FROM guests WHERE external_id = 'GST-000018'", 'P25: what the PMS changed comes in');
+	$sql->("$ours; UPDATE guests SET tags = ARRAY['$which'] WHERE external_id = 'GST-000019'");
+	$synced->('GST-000019', 'P25: what was changed here');
+	like($there->('GST-000019'), qr/\Q$which\E/, 'P25: goes out');
+	$sql->("$ours; ALTER DATABASE postgres RESET ALL");
+}
 
 # P20, P27 nothing is held, statistics are told
 is($sql->("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND age(backend_xmin) > 1000"), 0, 'P27: the worker holds back no vacuum');
@@ -180,5 +199,5 @@ $restored->safe_psql('postgres', 'SELECT jacksync.sync_now()');
 JackSync::Node::wait_for($restored, $well, 'P12: adopted, it works');
 $restored->stop;
 
-unlike(slurp_file($_->logfile), qr/TRAP|PANIC|terminated by signal 11/, 'nothing crashed') for $node, $restored;
+unlike(slurp_file($_->logfile), qr/TRAP|PANIC|terminated by signal 11|reference leak/, 'nothing crashed, nothing stayed open') for $node, $restored;
 done_testing();
