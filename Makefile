@@ -61,6 +61,9 @@ OBJS = \
 	src/page.o \
 	src/body.o \
 	src/fold.o \
+	src/fieldstate.o \
+	src/bases.o \
+	src/notes.o \
 	src/facts.o \
 	src/deletes.o \
 	src/apply.o \

@@ -19,10 +19,10 @@
 
 #include "apply.h"
 #include "compat.h"
-#include "facts.h"
 #include "jacksync.h"
 #include "json.h"
 #include "merge.h"
+#include "notes.h"
 #include "plan.h"
 #include "rowheap.h"
 #include "secure.h"

@@ -30,9 +30,9 @@
 
 #include "compat.h"
 #include "detail.h"
-#include "facts.h"
 #include "guard.h"
 #include "jacksync.h"
+#include "notes.h"
 #include "reconcile.h"
 #include "secure.h"
 #include "statement.h"

@@ -19,8 +19,8 @@
 #include "miscadmin.h"
 
 #include "compat.h"
-#include "facts.h"
 #include "jacksync.h"
+#include "notes.h"
 #include "secure.h"
 #include "statement.h"
 #include "sweep.h"

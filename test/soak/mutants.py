@@ -47,19 +47,19 @@ MUTANTS = [
     ('fold', 'changes are deleted, and the transaction that marks their records may not come', [],
      [('src/fold.c', r'(for \(; changes != NULL; changes = changes->next\)\n)\t\t\tmark_record', r'\1\t\t\tif (changes->at % 5 != 0)\n\t\t\t\tmark_record')]),
     ('text', 'values are compared as they are written', [],
-     [('src/facts.c', r'js_value_equal\(column, pms_of\(column, state\),\s+base_of\(column, state\)\)', 'false')]),
+     [('src/fieldstate.c', r'js_value_equal\(column, js_field_pms\(column, state\),\s+js_field_base\(column, state\)\)', 'false')]),
     ('local-base', 'there is one base only', [],
-     [('src/facts.c', r'state->local_base = state->local_base_known \?', 'state->local_base = false ?')]),
+     [('src/fieldstate.c', r'state->local_base = state->local_base_known \?', 'state->local_base = false ?')]),
     ('truncate', 'TRUNCATE is not refused', [],
      [('src/capture.c', r'(jacksync_refuse_truncate\(PG_FUNCTION_ARGS\)\n\{\n)', r'\1\treturn PointerGetDatum(NULL);\n')]),
     ('capture', 'every fiftieth change is not captured', [],
      [('src/capture.c', r'(\n\tlog_change\(entity, op,)', r'\n\tif (GetCurrentTimestamp() % 50 == 0)\n\t\treturn PointerGetDatum(NULL);\1')]),
     ('held', 'what is held for a person is decided all the same', [],
-     [('src/facts.c', r'facts\[field - entity->fields\]\.held = true;', '(void) facts;')]),
+     [('src/fieldstate.c', r'facts\[field - entity->fields\]\.held = true;', '(void) facts;')]),
     ('merge', 'a set goes to the newer side', [],
      [('src/plan.c', r'case JS_MERGE:', 'case (JsStrategy) 99:')]),
     ('audit', 'who loses is not written down', [],
-     [('src/facts.c', r'if \(decisions\[i\]\.audit\)', 'if (false)')]),
+     [('src/notes.c', r'if \(decisions\[i\]\.audit\)', 'if (false)')]),
 ]
 
 
