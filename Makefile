@@ -32,7 +32,9 @@ OBJS = \
 	src/wake.o \
 	src/heap.o \
 	src/progress.o \
+	src/jsonb.o \
 	src/value.o \
+	src/equal.o \
 	src/httploop.o \
 	src/httpaddress.o \
 	src/httpurl.o \

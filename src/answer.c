@@ -14,6 +14,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "outbound.h"
 #include "page.h"
 #include "txn.h"

@@ -14,6 +14,8 @@
 #include "utils/datum.h"
 
 #include "bases.h"
+#include "equal.h"
+#include "jsonb.h"
 #include "secure.h"
 
 static bool is_untouched(JsColumn *column, JsFieldState *state,

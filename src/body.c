@@ -21,8 +21,8 @@
 #include "coerce.h"
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "record.h"
-#include "value.h"
 
 /* One step of a path: a member, or an element of an array. */
 typedef struct Step

@@ -23,6 +23,7 @@
 #include "check.h"
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "outbound.h"
 #include "secure.h"
 #include "statement.h"

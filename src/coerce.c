@@ -26,6 +26,7 @@
 #include "coerce.h"
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "window.h"
 
 #define MAX_KEYS		8		/* of a path that is followed here */

@@ -13,8 +13,8 @@
 #include "compat.h"
 #include "credential.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "template.h"
-#include "value.h"
 
 /* A credential that the mapping must have. */
 void

@@ -27,11 +27,11 @@
 #include "detail.h"
 #include "faultpoint.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "progress.h"
 #include "secure.h"
 #include "statement.h"
 #include "txn.h"
-#include "value.h"
 
 #define GATHERED 100			/* details in one transaction */
 #define MAX_FAILED 10			/* in a row: then it is not the records' fault */

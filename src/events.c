@@ -26,10 +26,10 @@
 #include "detail.h"
 #include "faultpoint.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "secure.h"
 #include "statement.h"
 #include "txn.h"
-#include "value.h"
 #include "window.h"
 
 #define MAX_POLLS	1000		/* of one cycle */

@@ -14,7 +14,9 @@
 
 #include "apply.h"
 #include "compat.h"
+#include "equal.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "merge.h"
 #include "secure.h"
 #include "statement.h"

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "bases.h"
+#include "equal.h"
 #include "facts.h"
 #include "fieldstate.h"
 #include "jacksync.h"

@@ -17,8 +17,10 @@
 #include "utils/fmgrprotos.h"
 
 #include "compat.h"
+#include "equal.h"
 #include "fieldstate.h"
 #include "journal.h"
+#include "jsonb.h"
 #include "secure.h"
 
 static void gather_items(JsEntity *entity, JsRecord *record, JsLink *link,

@@ -23,6 +23,7 @@
 #include "fold.h"
 #include "heap.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "link.h"
 #include "row.h"
 #include "secure.h"

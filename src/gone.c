@@ -12,9 +12,11 @@
 #include "postgres.h"
 
 #include "deletes.h"
+#include "equal.h"
 #include "facts.h"
 #include "gone.h"
 #include "guard.h"
+#include "jsonb.h"
 #include "secure.h"
 
 static bool pms_edited(JsApply *apply, JsRecord *record, JsLink *link);

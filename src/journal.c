@@ -17,6 +17,7 @@
 #include "heap.h"
 #include "jacksync.h"
 #include "journal.h"
+#include "jsonb.h"
 #include "statement.h"
 #include "value.h"
 

@@ -21,10 +21,10 @@
 #include "check.h"
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "outbound.h"
 #include "secure.h"
 #include "txn.h"
-#include "value.h"
 
 #define MOST_LOOKS 10
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "jsonb.h"
 #include "notes.h"
 #include "secure.h"
 

@@ -14,8 +14,8 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "jsonb.h"
 #include "operation.h"
-#include "value.h"
 
 static JsOperation *read_operation(Jsonb *spec, int place, const char *kind);
 static bool names(JsOperation *operation, const char *field);

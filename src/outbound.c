@@ -21,11 +21,11 @@
 #include "gone.h"
 #include "guard.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "outbound.h"
 #include "progress.h"
 #include "secure.h"
 #include "txn.h"
-#include "value.h"
 
 #define MOST_GONE	20			/* records that are not there, in one cycle */
 #define MOST_FORBIDDEN 10		/* in a row */

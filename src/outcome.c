@@ -18,10 +18,12 @@
 #include "utils/resowner.h"
 
 #include "compat.h"
+#include "equal.h"
 #include "faultpoint.h"
 #include "gone.h"
 #include "guard.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "push.h"
 #include "statement.h"
 

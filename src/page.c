@@ -20,6 +20,7 @@
 #include "utils/hsearch.h"
 
 #include "compat.h"
+#include "jsonb.h"
 #include "page.h"
 #include "record.h"
 #include "value.h"

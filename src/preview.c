@@ -30,6 +30,7 @@
 #include "config.h"
 #include "installation.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "limiter.h"
 #include "record.h"
 #include "secure.h"

@@ -26,6 +26,7 @@
 #include "detail.h"
 #include "faultpoint.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "progress.h"
 #include "secure.h"
 #include "statement.h"

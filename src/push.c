@@ -24,6 +24,7 @@
 #include "faultpoint.h"
 #include "guard.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "push.h"
 #include "statement.h"
 

@@ -19,6 +19,7 @@
 #include "coerce.h"
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "record.h"
 #include "window.h"
 

@@ -19,6 +19,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "recordtree.h"
 #include "window.h"
 

@@ -20,7 +20,9 @@
 
 #include "apply.h"
 #include "compat.h"
+#include "equal.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "secure.h"
 #include "statement.h"
 #include "wake.h"

@@ -11,6 +11,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "rowkey.h"
 
 /* The primary key as text: a JSON array where it has several columns. */

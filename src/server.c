@@ -32,9 +32,9 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "server.h"
 #include "serveroptions.h"
-#include "value.h"
 
 #define MAX_SECRET_BYTES	(64 * 1024)
 #define SHOWN_OF_SECRET		7	/* bytes, at the end of a text */

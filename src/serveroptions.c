@@ -29,6 +29,7 @@
 #include "compat.h"
 #include "jacksync.h"
 #include "json.h"
+#include "jsonb.h"
 #include "serveroptions.h"
 #include "value.h"
 

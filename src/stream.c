@@ -20,6 +20,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "operation.h"
 #include "statement.h"
 #include "stream.h"

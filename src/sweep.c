@@ -20,6 +20,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "notes.h"
 #include "secure.h"
 #include "statement.h"

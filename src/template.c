@@ -21,6 +21,7 @@
 #include "compat.h"
 #include "jacksync.h"
 #include "json.h"
+#include "jsonb.h"
 #include "template.h"
 #include "value.h"
 

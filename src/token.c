@@ -31,6 +31,7 @@
 #include "credential.h"
 #include "jacksync.h"
 #include "json.h"
+#include "jsonb.h"
 #include "secure.h"
 #include "statement.h"
 #include "stream.h"

@@ -4,10 +4,7 @@
  *	  Typed values: JSON from the PMS against columns of a table.
  *
  * A value of the PMS is cast to the type of the column as the column's input
- * function does it, and compared by the type's own equality.  So 100.0 and
- * 100.00 are the same number, two spellings of an instant are the same
- * instant, and a char(n) does not care for trailing blanks; nothing of that
- * is ever a conflict.
+ * function does it; equal.c compares the results.
  *
  * Input functions and equality operators of users' types run users' code: the
  * caller has switched to the owner of the table (secure.h).
@@ -20,17 +17,12 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
-#include "utils/datetime.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -38,27 +30,19 @@
 #include "utils/typcache.h"
 
 #include "compat.h"
-#include "jacksync.h"
-#include "json.h"
+#include "jsonb.h"
 #include "merge.h"
 #include "value.h"
 
-static void check_rights(JsColumn *column);
+static bool string_category(Oid type);
 static void set_polymorphic(FmgrInfo *finfo, Oid function, Oid result,
 							Oid argtype, MemoryContext mcxt);
+static JsValue from_scalar(JsColumn *column, JsonbValue *scalar);
 static void make_container(JsColumn *column, MemoryContext mcxt);
 static JsValue container_value(JsColumn *column, Jsonb *json);
-static JsValue from_scalar(JsColumn *column, JsonbValue *scalar);
-static bool text_is(Datum value, const char *s, int len);
-static bool number_is(int64 number, JsonbValue *item);
-static bool date_is(DateADT date, const char *s);
-static bool array_is(ArrayType *array, JsonbContainer *container);
 static char *whole_number(char *text);
 static char *scalar_text(JsonbValue *value);
-static bool text_blank(const char *s, int len);
 static Datum timestamp_json(Datum timestamp);
-static bool string_category(Oid type);
-static JsonbValue pushable(Jsonb *json);
 static const JsJson *as_tree(JsColumn *column, JsValue value,
 							 const JsAllocator *allocator);
 static JsValue merge_text(JsColumn *column, JsValue base, JsValue local,
@@ -112,8 +96,8 @@ js_column_init(JsColumn *column, Relation rel, AttrNumber attnum,
  * Code that belongs to a type of a user must run as the owner of the table.
  * If a caller forgot that, it does not run at all.
  */
-static void
-check_rights(JsColumn *column)
+void
+js_value_check_rights(JsColumn *column)
 {
 	if (column->user_code && !InSecurityRestrictedOperation())
 		elog(ERROR, "value of column \"%s\" was handled with wrong rights",
@@ -161,7 +145,7 @@ js_value_from_json(JsColumn *column, Jsonb *json)
 	JsonbValue	scalar;
 	JsValue		result = {(Datum) 0, true};
 
-	check_rights(column);
+	js_value_check_rights(column);
 	if (js_jsonb_is_null(json))
 	{
 		/* a domain may refuse NULL: its input function must see it */
@@ -215,155 +199,8 @@ js_value_from_item(JsColumn *column, JsonbValue *item)
 	if (item->type == jbvNull || item->type == jbvBinary ||
 		column->basetype == JSONBOID || column->basetype == JSONOID)
 		return js_value_from_json(column, js_jsonb_from_value(item));
-	check_rights(column);
+	js_value_check_rights(column);
 	return from_scalar(column, item);
-}
-
-/*
- * Is a value certainly the cast of a JSON value?  Answers without a cast, for
- * the usual types; false may mean that it is not known.
- */
-bool
-js_value_is_item(JsColumn *column, JsValue value, JsonbValue *item)
-{
-	if (item->type == jbvNull || value.isnull)
-		return item->type == jbvNull && value.isnull;
-	switch (column->typid)
-	{
-		case TEXTOID:
-		case VARCHAROID:
-			return item->type == jbvString &&
-				text_is(value.value, item->val.string.val,
-						item->val.string.len);
-		case BOOLOID:
-			return item->type == jbvBool &&
-				DatumGetBool(value.value) == item->val.boolean;
-		case INT4OID:
-			return item->type == jbvNumeric &&
-				number_is(DatumGetInt32(value.value), item);
-		case INT8OID:
-			return item->type == jbvNumeric &&
-				number_is(DatumGetInt64(value.value), item);
-		case NUMERICOID:
-			return item->type == jbvNumeric &&
-				DatumGetBool(DirectFunctionCall2(numeric_eq, value.value,
-												 NumericGetDatum(item->val.numeric)));
-		case DATEOID:
-			return item->type == jbvString && item->val.string.len == 10 &&
-				date_is(DatumGetDateADT(value.value), item->val.string.val);
-		case JSONBOID:
-			return item->type == jbvBinary &&
-				compareJsonbContainers(&DatumGetJsonbP(value.value)->root,
-									   item->val.binary.data) == 0;
-		case TEXTARRAYOID:
-			return item->type == jbvBinary && !VARATT_IS_EXTENDED(DatumGetPointer(value.value)) &&
-				array_is(DatumGetArrayTypeP(value.value),
-						 item->val.binary.data);
-		default:
-			return false;
-	}
-}
-
-/* Is a text these bytes? */
-static bool
-text_is(Datum value, const char *s, int len)
-{
-	struct varlena *text = (struct varlena *) DatumGetPointer(value);
-
-	return !VARATT_IS_EXTERNAL(text) && !VARATT_IS_COMPRESSED(text) &&
-		VARSIZE_ANY_EXHDR(text) == len &&
-		memcmp(VARDATA_ANY(text), s, len) == 0;
-}
-
-/* Is a whole number this one? */
-static bool
-number_is(int64 number, JsonbValue *item)
-{
-	return DatumGetBool(DirectFunctionCall2(numeric_eq,
-											NumericGetDatum(int64_to_numeric(number)),
-											NumericGetDatum(item->val.numeric)));
-}
-
-/* Is a date the one that is written as YYYY-MM-DD? */
-static bool
-date_is(DateADT date, const char *s)
-{
-	char		text[16];
-	int			year,
-				month,
-				day;
-
-	if (DATE_NOT_FINITE(date))
-		return false;
-	j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-	if (year < 1000 || year > 9999)
-		return false;
-	text[0] = '0' + year / 1000;
-	text[1] = '0' + year / 100 % 10;
-	text[2] = '0' + year / 10 % 10;
-	text[3] = '0' + year % 10;
-	text[4] = text[7] = '-';
-	text[5] = '0' + month / 10;
-	text[6] = '0' + month % 10;
-	text[8] = '0' + day / 10;
-	text[9] = '0' + day % 10;
-	return memcmp(text, s, 10) == 0;
-}
-
-/* Has an array of texts these elements? */
-static bool
-array_is(ArrayType *array, JsonbContainer *container)
-{
-	uint32		n = JsonContainerSize(container);
-	Datum	   *elements;
-	int			nelems;
-
-	if (!JsonContainerIsArray(container) || ARR_NDIM(array) > 1 ||
-		ARR_HASNULL(array) || (ARR_NDIM(array) == 1 && ARR_LBOUND(array)[0] != 1))
-		return false;
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements,
-					  NULL, &nelems);
-	if (nelems != n)
-		return false;
-	for (uint32 i = 0; i < n; i++)
-	{
-		JsonbValue *value = getIthJsonbValueFromContainer(container, i);
-
-		if (value->type != jbvString ||
-			!text_is(elements[i], value->val.string.val,
-					 value->val.string.len))
-			return false;
-	}
-	return true;
-}
-
-/* Are two JSON values the same?  Numbers by value, objects in any order. */
-bool
-js_item_same(JsonbValue *a, JsonbValue *b)
-{
-	if (a->type != b->type)
-		return false;
-	switch (a->type)
-	{
-		case jbvNull:
-			return true;
-		case jbvString:
-			return a->val.string.len == b->val.string.len &&
-				memcmp(a->val.string.val, b->val.string.val,
-					   a->val.string.len) == 0;
-		case jbvNumeric:
-			return DatumGetBool(DirectFunctionCall2(numeric_eq,
-													NumericGetDatum(a->val.numeric),
-													NumericGetDatum(b->val.numeric)));
-		case jbvBool:
-			return a->val.boolean == b->val.boolean;
-		case jbvBinary:
-			return compareJsonbContainers(a->val.binary.data,
-										  b->val.binary.data) == 0;
-		default:
-			return js_jsonb_same(js_jsonb_from_value(a),
-								 js_jsonb_from_value(b));
-	}
 }
 
 /* Call the input function of a column's type. */
@@ -372,7 +209,7 @@ js_value_from_text(JsColumn *column, char *text)
 {
 	JsValue		result;
 
-	check_rights(column);
+	js_value_check_rights(column);
 	result.value = InputFunctionCall(&column->input, text, column->ioparam,
 									 column->typmod);
 	result.isnull = false;
@@ -470,7 +307,7 @@ js_value_to_json(JsColumn *column, JsValue value)
 {
 	if (value.isnull)
 		return js_jsonb_null();
-	check_rights(column);
+	js_value_check_rights(column);
 	if (column->typid == JSONBOID)
 		return DatumGetJsonbP(value.value);
 	return DatumGetJsonbP(FunctionCall1(&column->tojson, value.value));
@@ -512,6 +349,21 @@ js_value_to_key(JsColumn *column, JsValue value)
 	}
 }
 
+/* A time as a JSON string: in UTC, and so marked. */
+Jsonb *
+js_jsonb_time(TimestampTz time)
+{
+	Datum		utc = DirectFunctionCall2(timestamptz_zone,
+										  CStringGetTextDatum("UTC"),
+										  TimestampTzGetDatum(time));
+	Jsonb	   *json = DatumGetJsonbP(timestamp_json(utc));
+	JsonbValue	scalar;
+
+	JsonbExtractScalar(&json->root, &scalar);
+	return js_jsonb_string(psprintf("%.*sZ", scalar.val.string.len,
+									scalar.val.string.val));
+}
+
 /* A timestamp as JSON: ISO 8601. */
 static Datum
 timestamp_json(Datum timestamp)
@@ -522,69 +374,6 @@ timestamp_json(Datum timestamp)
 		set_polymorphic(&tojson, F_TO_JSONB, JSONBOID, TIMESTAMPOID,
 						CacheMemoryContext);
 	return FunctionCall1(&tojson, timestamp);
-}
-
-/*
- * Are two values of a column the same?  By the type's equality, under the
- * "C" collation where it takes one: a case-insensitive collation must not
- * hide that somebody corrected a name.
- */
-bool
-js_value_equal(JsColumn *column, JsValue a, JsValue b)
-{
-	if (a.isnull || b.isnull)
-		return a.isnull && b.isnull;
-	check_rights(column);
-	if (OidIsValid(column->equal.fn_oid))
-		return DatumGetBool(FunctionCall2Coll(&column->equal,
-											  OidIsValid(column->collation) ?
-											  C_COLLATION_OID : InvalidOid,
-											  a.value, b.value));
-	if (column->basetype == JSONOID)
-		return js_jsonb_same(js_value_to_json(column, a),
-							 js_value_to_json(column, b));
-	return strcmp(js_value_to_text(column, a),
-				  js_value_to_text(column, b)) == 0;
-}
-
-/* NULL, only white space, or an array or object without elements? */
-bool
-js_value_blank(JsColumn *column, JsValue value)
-{
-	if (value.isnull)
-		return true;
-	if (column->is_array)
-		return ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(value.value)),
-							  ARR_DIMS(DatumGetArrayTypeP(value.value))) == 0;
-	if (column->basetype == JSONBOID || column->basetype == JSONOID)
-	{
-		Jsonb	   *json = js_value_to_json(column, value);
-		JsonbValue	scalar;
-
-		if (!JB_ROOT_IS_SCALAR(json))
-			return JB_ROOT_COUNT(json) == 0;
-		JsonbExtractScalar(&json->root, &scalar);
-		if (scalar.type == jbvString)
-			return text_blank(scalar.val.string.val, scalar.val.string.len);
-		return scalar.type == jbvNull;
-	}
-	if (column->is_text)
-	{
-		char	   *text = js_value_to_text(column, value);
-
-		return text_blank(text, strlen(text));
-	}
-	return false;
-}
-
-/* Is there nothing but white space? */
-static bool
-text_blank(const char *s, int len)
-{
-	for (int i = 0; i < len; i++)
-		if (strchr(" \t\n\r\f\v", s[i]) == NULL)
-			return false;
-	return true;
 }
 
 /* Memory for the pure code comes from the current context. */
@@ -668,168 +457,4 @@ merge_text(JsColumn *column, JsValue base, JsValue local, JsValue pms,
 	if (merged == NULL)
 		return result;
 	return js_value_from_text(column, merged);
-}
-
-/* JSON null. */
-Jsonb *
-js_jsonb_null(void)
-{
-	JsonbValue	value = {0};
-
-	value.type = jbvNull;
-	return JsonbValueToJsonb(&value);
-}
-
-/* Is it JSON null? */
-bool
-js_jsonb_is_null(Jsonb *json)
-{
-	JsonbValue	scalar;
-
-	return JB_ROOT_IS_SCALAR(json) &&
-		JsonbExtractScalar(&json->root, &scalar) && scalar.type == jbvNull;
-}
-
-/* The member of an object, or NULL if there is none. */
-Jsonb *
-js_jsonb_member(Jsonb *object, const char *key)
-{
-	JsonbValue	k = {0};
-	JsonbValue *value;
-
-	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
-		return NULL;
-	k.type = jbvString;
-	k.val.string.val = unconstify(char *, key);
-	k.val.string.len = strlen(key);
-	value = findJsonbValueFromContainer(&object->root, JB_FOBJECT, &k);
-	return value == NULL ? NULL : JsonbValueToJsonb(value);
-}
-
-/* A JsonbValue as a Jsonb of its own. */
-Jsonb *
-js_jsonb_from_value(JsonbValue *value)
-{
-	return JsonbValueToJsonb(value);
-}
-
-/* Parse JSON text; errors are those of jsonb. */
-Jsonb *
-js_jsonb_in(const char *text)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-											  CStringGetDatum(text)));
-}
-
-/* The text of a Jsonb. */
-char *
-js_jsonb_out(Jsonb *json)
-{
-	return JsonbToCString(NULL, &json->root, VARSIZE_ANY_EXHDR(json));
-}
-
-/* A JSON string. */
-Jsonb *
-js_jsonb_string(const char *text)
-{
-	JsonbValue	value = {0};
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = strlen(text);
-	return JsonbValueToJsonb(&value);
-}
-
-/* A JSON number. */
-Jsonb *
-js_jsonb_int8(int64 number)
-{
-	JsonbValue	value = {0};
-
-	value.type = jbvNumeric;
-	value.val.numeric =
-		DatumGetNumeric(DirectFunctionCall1(int8_numeric,
-											Int64GetDatum(number)));
-	return JsonbValueToJsonb(&value);
-}
-
-/* A time as a JSON string: in UTC, and so marked. */
-Jsonb *
-js_jsonb_time(TimestampTz time)
-{
-	Datum		utc = DirectFunctionCall2(timestamptz_zone,
-										  CStringGetTextDatum("UTC"),
-										  TimestampTzGetDatum(time));
-	Jsonb	   *json = DatumGetJsonbP(timestamp_json(utc));
-	JsonbValue	scalar;
-
-	JsonbExtractScalar(&json->root, &scalar);
-	return js_jsonb_string(psprintf("%.*sZ", scalar.val.string.len,
-									scalar.val.string.val));
-}
-
-/* Are two JSON values equal?  Numbers by value, objects in any order. */
-bool
-js_jsonb_same(Jsonb *a, Jsonb *b)
-{
-	return compareJsonbContainers(&a->root, &b->root) == 0;
-}
-
-/* Begin to build an object. */
-JsonbParseState *
-js_object_begin(void)
-{
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	return state;
-}
-
-/* Any value as one that can be pushed. */
-static JsonbValue
-pushable(Jsonb *json)
-{
-	JsonbValue	value = {0};
-
-	if (json == NULL)
-		value.type = jbvNull;
-	else if (JB_ROOT_IS_SCALAR(json))
-		(void) JsonbExtractScalar(&json->root, &value);
-	else
-	{
-		value.type = jbvBinary;
-		value.val.binary.data = &json->root;
-		value.val.binary.len = VARSIZE_ANY_EXHDR(json);
-	}
-	return value;
-}
-
-/* Add a member to it; a NULL pointer is JSON null. */
-void
-js_object_put(JsonbParseState **state, const char *key, Jsonb *value)
-{
-	JsonbValue	k = {0};
-	JsonbValue	v = pushable(value);
-
-	k.type = jbvString;
-	k.val.string.val = unconstify(char *, key);
-	k.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &k);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-/* Add an element to an array. */
-void
-js_array_push(JsonbParseState **state, Jsonb *element)
-{
-	JsonbValue	v = pushable(element);
-
-	pushJsonbValue(state, WJB_ELEM, &v);
-}
-
-/* The finished object. */
-Jsonb *
-js_object_end(JsonbParseState *state)
-{
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

@@ -17,6 +17,7 @@
 #include "compat.h"
 #include "httpdate.h"
 #include "json.h"
+#include "jsonb.h"
 #include "txn.h"
 #include "value.h"
 #include "verdict.h"

@@ -33,7 +33,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
-#include "value.h"
+#include "jsonb.h"
 #include "walk.h"
 #include "window.h"
 
