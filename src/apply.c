@@ -45,6 +45,8 @@
 
 static void check_policy(JsApply *apply);
 static void learn_fields(JsApply *apply, List *records);
+static bool apply_version(JsApply *apply, JsRecord *record,
+						  const char *version, JsApplied *applied, bool *known);
 static bool apply_opened(JsApply *apply, JsRecord *record, const char *version,
 						 JsApplied *applied);
 static bool is_stale(JsApply *apply, JsLink *link, JsRecord *record);
@@ -293,14 +295,36 @@ js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 						version, applied);
 }
 
-/* The same for a record that is only opened. */
+/*
+ * The same for a record that is only opened.  What failed of it before is
+ * over then, unless it is this one that is old.
+ */
 static bool
 apply_opened(JsApply *apply, JsRecord *record, const char *version,
 			 JsApplied *applied)
 {
+	bool		known = false;
+	bool		done = apply_version(apply, record, version, applied, &known);
+
+	if (done && apply->open_errors && (!known || apply->retrying))
+	{
+		JsLink		link = {0};
+		JsSubject	subject;
+
+		link.external_id = record->external_id;
+		subject = js_apply_subject(apply, &link);
+		js_failure_resolved(&subject, "pull");
+	}
+	return done;
+}
+
+/* Apply a record, unless what it says is known: the same as before, or old. */
+static bool
+apply_version(JsApply *apply, JsRecord *record, const char *version,
+			  JsApplied *applied, bool *known)
+{
 	JsEntity   *entity = apply->entity;
 	JsLink	   *link;
-	JsSubject	subject;
 
 	apply->counts.processed++;
 	if (version != NULL || apply->look_closely || apply->previewing)
@@ -311,6 +335,7 @@ apply_opened(JsApply *apply, JsRecord *record, const char *version,
 						  record->external_id, (int64) record->hash, &link))
 	{
 		apply->counts.unchanged++;
+		*known = true;
 		return true;
 	}
 	if (record->tree != NULL)
@@ -347,6 +372,7 @@ apply_opened(JsApply *apply, JsRecord *record, const char *version,
 	if (is_stale(apply, link, record))
 	{
 		apply->counts.unchanged++;
+		*known = true;
 		return true;
 	}
 	if (record->deleted)
@@ -378,11 +404,6 @@ apply_opened(JsApply *apply, JsRecord *record, const char *version,
 	link->state = JS_LINKED;
 	js_facts_apply(apply, record, applied);
 	JS_FAULT("cp05");
-	if (link->failed || apply->open_errors)
-	{
-		subject = js_apply_subject(apply, link);
-		js_failure_resolved(&subject, "pull");
-	}
 	return true;
 }
 

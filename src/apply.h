@@ -40,6 +40,7 @@ typedef struct JsApply
 	bool		rethrow;		/* serialization failures end it all */
 	int64		run_id;
 	int64		tick;			/* when the page was requested; 0: just now */
+	bool		retrying;		/* records that were stored */
 	bool		look_closely;	/* at every record, whatever its hash */
 	bool		open_errors;	/* there are rows in sync_error */
 	bool		defer_deletes;	/* gather them until the pull is complete */

@@ -279,8 +279,25 @@ jacksync_preview(PG_FUNCTION_ARGS)
 	apply.previewing = true;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
-	run_apply(&apply, entity, server, records_of(PG_GETARG_JSONB_P(1)),
-			  NULL, false);
+	PG_TRY();
+	{
+		run_apply(&apply, entity, server, records_of(PG_GETARG_JSONB_P(1)),
+				  NULL, false);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		/* left open, it would keep the session in a failed block */
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;

@@ -396,6 +396,7 @@ retry_stored(JsCycle *cycle)
 	js_arg_name(&args, cycle->stream->server);
 	apply.run_id = cycle->run_id;
 	apply.skip_locked = true;
+	apply.retrying = true;
 	apply.defer_deletes = true;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->stream, false);
 	rows = js_run(&statement, &args);

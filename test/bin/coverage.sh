@@ -1,7 +1,7 @@
 #!/bin/bash
 # Which lines of src/ the tests run: gcov over regress, isolation and TAP.
 # Prints every file, and the lines that were not run with SHOW=1.
-#   coverage.sh [TAP-TEST ...]
+#   coverage.sh [TAP-TEST ...]    LIMIT=SECONDS for each kind of test
 set -euo pipefail
 . "$(dirname "$0")"/common.sh
 make_place coverage
@@ -16,7 +16,7 @@ copy_source
 unset JACKSYNC_CCACHE
 build COPT="--coverage -O0" >/dev/null
 covered() {
-	$run TEMP_CONFIG="$place/extra.conf" timeout 2400 make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" "$@" >>"$place/log" 2>&1 ||
+	$run TEMP_CONFIG="$place/extra.conf" timeout "${LIMIT:-2400}" make -s -C "$place/src" with_llvm=no "PG_CONFIG=$PG_CONFIG" "$@" >>"$place/log" 2>&1 ||
 		echo "a test failed: what it did is counted all the same" >&2
 }
 covered installcheck ISOLATION= TAP_TESTS= \
