@@ -20,7 +20,6 @@
 #include "secure.h"
 
 static bool pms_edited(JsApply *apply, JsRecord *record, JsLink *link);
-static Jsonb *row_state(JsEntity *entity, JsRow *row);
 static void audit_record(JsApply *apply, JsLink *link, const char *operation,
 						 const char *resolution, Jsonb *before, Jsonb *after);
 
@@ -141,22 +140,6 @@ js_apply_mark(JsEntity *entity, JsRow *row, bool deleted)
 	js_owner_end(&security);
 }
 
-/* What a row held when it went, for the audit. */
-static Jsonb *
-row_state(JsEntity *entity, JsRow *row)
-{
-	JsonbParseState *state = js_object_begin();
-	JsSecurity	security;
-
-	js_owner_begin(&security, entity->owner);
-	for (int i = 0; i < entity->nfields; i++)
-		js_object_put(&state, entity->fields[i].name,
-					  js_value_to_json(&entity->fields[i].column,
-									   row->values[i]));
-	js_owner_end(&security);
-	return js_object_end(state);
-}
-
 /* The PMS says that a record is deleted. */
 bool
 js_apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
@@ -190,7 +173,7 @@ js_apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 		if (state == JS_ROW_FOUND)
 		{
 			/* with edits that the PMS never heard of */
-			before = row_state(entity, &row);
+			before = js_row_values(entity, &row);
 			if (marks)
 				js_apply_mark(entity, &row, true);
 			else

@@ -55,7 +55,6 @@ static bool goes_around(JsApply *apply, JsLink *link, JsField *field,
 						Jsonb *value);
 static void cannot_be_cleared(JsApply *apply, JsLink *link, Jsonb *fields);
 static bool goes_into_new(JsField *field, JsOperation *operation);
-static Jsonb *values_of(JsApply *apply, JsRow *row);
 static JsIntent *insert_intent(JsLink *link, const char *kind, int place,
 							   Jsonb *changes, Jsonb *row_values,
 							   Jsonb *derived);
@@ -158,7 +157,7 @@ claim_update(JsApply *apply, JsApplied *applied)
 			if (js_jsonb_member(link->local_times, lfirst(key)) == NULL)
 			js_object_put(&derived, lfirst(key), js_jsonb_null());
 		intent = insert_intent(link, "update", operation->place, changes,
-							   values_of(apply, &applied->row),
+							   js_row_values(apply->entity, &applied->row),
 							   js_object_end(derived));
 		intent->more = JB_ROOT_COUNT(pending) > JB_ROOT_COUNT(changes);
 		intent->divisible = !alone && operation->when == NULL &&
@@ -350,7 +349,7 @@ claim_create(JsApply *apply, JsApplied *applied)
 		forget_link(link);
 		return NULL;
 	}
-	values = values_of(apply, &applied->row);
+	values = js_row_values(apply->entity, &applied->row);
 	refused = js_refused(link->record_id, &alone);
 	foreach(cell, operations)
 	{
@@ -418,23 +417,6 @@ claim_delete(JsApply *apply, JsLink *link)
 	link->waiting = apply->entity->on_local_delete == JS_DELETE_PUSH;
 	js_link_update(link);
 	return NULL;
-}
-
-/* The values of all fields of a row. */
-static Jsonb *
-values_of(JsApply *apply, JsRow *row)
-{
-	JsEntity   *entity = apply->entity;
-	JsonbParseState *state = js_object_begin();
-	JsSecurity	security;
-
-	js_owner_begin(&security, entity->owner);
-	for (int i = 0; i < entity->nfields; i++)
-		js_object_put(&state, entity->fields[i].name,
-					  js_value_to_json(&entity->fields[i].column,
-									   row->values[i]));
-	js_owner_end(&security);
-	return js_object_end(state);
 }
 
 /* Claim: the intent is written, and its record points to it. */

@@ -22,8 +22,11 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "row.h"
 #include "rowheap.h"
+#include "secure.h"
+#include "value.h"
 
 /* A kept plan of one entity. */
 typedef struct RowPlan
@@ -707,4 +710,20 @@ read_row(JsEntity *entity, JsRow *row)
 		row->values[i].value = SPI_getbinval(tuple, tupdesc, column++,
 											 &row->values[i].isnull);
 	row->local_id = js_row_id_from_values(entity, row->keys);
+}
+
+/* The values of all fields of a row, as JSON by their names. */
+Jsonb *
+js_row_values(JsEntity *entity, JsRow *row)
+{
+	JsonbParseState *state = js_object_begin();
+	JsSecurity	security;
+
+	js_owner_begin(&security, entity->owner);
+	for (int i = 0; i < entity->nfields; i++)
+		js_object_put(&state, entity->fields[i].name,
+					  js_value_to_json(&entity->fields[i].column,
+									   row->values[i]));
+	js_owner_end(&security);
+	return js_object_end(state);
 }

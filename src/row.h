@@ -37,6 +37,7 @@ extern bool js_row_insert(JsEntity *entity, const char *external_id,
 extern void js_row_mark(JsEntity *entity, JsRow *row, bool deleted);
 extern bool js_row_delete(JsEntity *entity, JsRow *row);
 
+extern Jsonb *js_row_values(JsEntity *entity, JsRow *row);
 extern bool js_row_condition(JsEntity *entity, const char *condition,
 							 Oid rowtype, Datum old, bool old_isnull,
 							 Datum new);
