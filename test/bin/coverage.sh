@@ -1,7 +1,8 @@
 #!/bin/bash
-# Which lines of src/ the tests run: gcov over regress, isolation and TAP.
+# Which lines of src/ the tests run: gcov over regress, the general path,
+# isolation and TAP.
 # Prints every file, and the lines that were not run with SHOW=1.
-#   coverage.sh [TAP-TEST ...]    LIMIT=SECONDS for each kind of test
+#   coverage.sh [TAP-TEST ...]    LIMIT=SECONDS for each kind of test, JOBS=n TAP at once
 set -euo pipefail
 . "$(dirname "$0")"/common.sh
 make_place coverage
@@ -21,9 +22,13 @@ covered() {
 }
 covered installcheck ISOLATION= TAP_TESTS= \
 	REGRESS_OPTS="--inputdir=test --load-extension=jacksync --encoding=UTF8 --temp-instance=$place/inst_regress --temp-config=$place/extra.conf"
+(cat "$place/extra.conf"; echo "jacksync.force_general_path = on") >"$place/general.conf"
+covered installcheck ISOLATION= TAP_TESTS= REGRESS="apply capture resolution tables" \
+	REGRESS_OPTS="--inputdir=test --load-extension=jacksync --encoding=UTF8 --temp-instance=$place/inst_general --temp-config=$place/general.conf"
 covered installcheck REGRESS= TAP_TESTS= \
 	ISOLATION_OPTS="--inputdir=test --outputdir=. --load-extension=jacksync --encoding=UTF8 --temp-instance=$place/inst_isolation --temp-config=$place/extra.conf"
-covered installcheck REGRESS= ISOLATION= PROVE_FLAGS="-I test/lib" PROVE_TESTS="${*:-test/t/*.pl}"
+covered installcheck REGRESS= ISOLATION= PROVE_FLAGS="-I test/lib -j${JOBS:-$(($(nproc) + 1))}" PROVE_TESTS="${*:-test/t/*.pl}"
+grep -E '^(not ok|test .*FAILED|Files=|#   Failed)|^test/t/.*(Failed|Wstat)' "$place/log" >&2 || true
 cd "$place/src"
 for file in src/*.c; do
 	gcov -r -o src "$file" >/dev/null 2>&1 || true

@@ -82,6 +82,22 @@ SELECT jacksync.preview_stream('nook');
 SELECT jacksync.resync('nook', 'N1', 'edge');
 DELETE FROM jacksync.stream WHERE entity = 'nook';
 
+-- secrets and paths that cannot be used are told before anything is sent
+CREATE SERVER vault FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'https://vault.invalid', auth 'bearer');
+CREATE USER MAPPING FOR CURRENT_USER SERVER vault OPTIONS (token 'file:/');
+INSERT INTO jacksync.stream (entity, server, request) VALUES ('nook', 'vault', '{"path": "/{secret.floor}/nooks"}');
+SELECT jacksync.preview_stream('nook');
+ALTER USER MAPPING FOR CURRENT_USER SERVER vault OPTIONS (SET token 'file:/nonexistent/token');
+SELECT jacksync.preview_stream('nook');
+ALTER USER MAPPING FOR CURRENT_USER SERVER vault OPTIONS (SET token 'file');
+SELECT jacksync.preview_stream('nook');
+ALTER USER MAPPING FOR CURRENT_USER SERVER vault OPTIONS (ADD secret_floor '..');
+SELECT jacksync.preview_stream('nook');
+UPDATE jacksync.stream SET sync_mode = 'event_queue', request = '{"path": "/queue"}' WHERE entity = 'nook';
+SELECT jacksync.preview_stream('nook');
+DELETE FROM jacksync.stream WHERE entity = 'nook';
+DROP SERVER vault CASCADE;
+
 -- two rows with one id: no guess is made
 INSERT INTO nook (external_id, name) VALUES ('N1', 'a'), ('N1', 'b');
 SELECT applied('[{"id": "N1", "name": "c"}, {"id": "N2", "name": "d"}]');
