@@ -22,7 +22,6 @@
 #include <curl/curl.h>
 
 #include "miscadmin.h"
-#include "storage/fd.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -404,8 +403,7 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		call->refused = true;
 		return CURL_SOCKET_BAD;
 	}
-	/* the server must know of descriptors that it did not open itself */
-	if (!AcquireExternalFD())
+	if (!js_http_socket_acquire())
 	{
 		call->no_socket = true;
 		return CURL_SOCKET_BAD;
@@ -413,7 +411,7 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	result = socket(address->family, address->socktype | SOCK_CLOEXEC,
 					address->protocol);
 	if (result == CURL_SOCKET_BAD)
-		ReleaseExternalFD();
+		js_http_socket_release();
 	return result;
 }
 
@@ -421,7 +419,7 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 static int
 on_close(void *arg, curl_socket_t socket)
 {
-	ReleaseExternalFD();
+	js_http_socket_release();
 	return close(socket);
 }
 

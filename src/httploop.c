@@ -25,6 +25,7 @@
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -36,8 +37,8 @@
 #define IDLE_CONNECTIONS	4L	/* of one pool, kept for the next request */
 #define OPEN_CONNECTIONS	16L /* of one pool, all in all */
 #define IDLE_POOL_MS		120000	/* then its connections are closed */
-#define MOST_IDLE_POOLS		100 /* more are closed ... */
-#define CROWDED_POOL_MS		1000	/* ... after so long already */
+#define POOL_DESCRIPTORS	2	/* that a multi handle has without a connection */
+#define MOST_DESCRIPTORS	(max_safe_fds / 4)	/* then idle ones are closed */
 
 struct JsHttpPool
 {
@@ -60,11 +61,13 @@ typedef struct Watched
 
 static JsHttpPool *pools = NULL;
 static Watched *watched = NULL;
+static int	descriptors = 0;	/* open, of pools and their connections */
 
 static void act(JsHttpPool *pool, curl_socket_t socket, int events);
 static void check_finished(JsHttpPool *pool);
 static void run_timers(void);
 static void close_idle_pools(void);
+static JsHttpPool *longest_idle(void);
 static void close_pool(JsHttpPool *pool);
 static Watched *find_watched(curl_socket_t socket);
 static int	wait_for_events(long timeout_ms, WaitEvent *events);
@@ -87,6 +90,7 @@ js_http_pool(uint64 key)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not initialize libcurl")));
 	initialised = true;
+	close_idle_pools();
 	pool = MemoryContextAllocZero(TopMemoryContext, sizeof(JsHttpPool));
 	pool->key = key;
 	pool->multi = curl_multi_init();
@@ -104,6 +108,8 @@ js_http_pool(uint64 key)
 	curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS);
 	curl_multi_setopt(pool->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
 					  OPEN_CONNECTIONS);
+	descriptors += POOL_DESCRIPTORS;
+	pool->used_at = GetCurrentTimestamp();
 	pool->next = pools;
 	pools = pool;
 	return pool;
@@ -264,40 +270,45 @@ run_timers(void)
 
 /*
  * Connections that nobody needed for a while are closed; where hundreds of
- * servers are asked in turn, soon, so that descriptors do not run out.
+ * servers are asked in turn, or credentials change again and again, those that
+ * were not needed for the longest time, so that descriptors do not run out.
  */
 static void
 close_idle_pools(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	JsHttpPool **link = &pools;
-	int			idle = 0;
+	JsHttpPool *pool;
 
-	for (JsHttpPool *pool = pools; pool != NULL; pool = pool->next)
-		if (pool->transfers == 0)
-			idle++;
-	while (*link != NULL)
-	{
-		JsHttpPool *pool = *link;
-
-		if (pool->transfers > 0 ||
-			TimestampDifferenceMilliseconds(pool->used_at, now) <
-			(idle > MOST_IDLE_POOLS ? CROWDED_POOL_MS : IDLE_POOL_MS))
-		{
-			link = &pool->next;
-			continue;
-		}
-		*link = pool->next;
-		idle--;
+	while ((pool = longest_idle()) != NULL &&
+		   (descriptors > MOST_DESCRIPTORS ||
+			TimestampDifferenceMilliseconds(pool->used_at, now) >= IDLE_POOL_MS))
 		close_pool(pool);
-	}
 }
 
-/* Close the connections of a pool that is not in the list any more. */
+/* The pool that was not used for the longest time; NULL: all are in use. */
+static JsHttpPool *
+longest_idle(void)
+{
+	JsHttpPool *result = NULL;
+
+	for (JsHttpPool *pool = pools; pool != NULL; pool = pool->next)
+		if (pool->transfers == 0 &&
+			(result == NULL || pool->used_at < result->used_at))
+			result = pool;
+	return result;
+}
+
+/* Close the connections of a pool, which is gone then. */
 static void
 close_pool(JsHttpPool *pool)
 {
+	JsHttpPool **link = &pools;
+
+	while (*link != pool)
+		link = &(*link)->next;
+	*link = pool->next;
 	curl_multi_cleanup(pool->multi);
+	descriptors -= POOL_DESCRIPTORS;
 	for (Watched **w = &watched; *w != NULL;)
 	{
 		Watched    *gone = *w;
@@ -311,6 +322,27 @@ close_pool(JsHttpPool *pool)
 		free(gone);
 	}
 	pfree(pool);
+}
+
+/*
+ * curl wants one more socket: the server must know of descriptors that it did
+ * not open itself.  Returns false if there are too many.  Must not throw.
+ */
+bool
+js_http_socket_acquire(void)
+{
+	if (!AcquireExternalFD())
+		return false;
+	descriptors++;
+	return true;
+}
+
+/* It is closed. */
+void
+js_http_socket_release(void)
+{
+	ReleaseExternalFD();
+	descriptors--;
 }
 
 /* What is watched of a socket; NULL: nothing. */

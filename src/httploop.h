@@ -27,6 +27,8 @@ typedef struct JsHttpEnd
 extern JsHttpPool *js_http_pool(uint64 key);
 extern void js_http_pool_add(JsHttpPool *pool, void *easy);
 extern void js_http_pool_remove(JsHttpPool *pool, void *easy);
+extern bool js_http_socket_acquire(void);
+extern void js_http_socket_release(void);
 extern void js_http_wait(long timeout_ms, bool *latch_set);
 
 #endif							/* JS_HTTPLOOP_H */

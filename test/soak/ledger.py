@@ -188,7 +188,7 @@ def main():
     finally:
         world.over.set()
         log = open(world.cluster.log, errors='replace').read()
-        for word in ('TRAP', 'PANIC', 'terminated by signal 11', 'terminated by signal 6'):
+        for word in ('TRAP', 'PANIC', 'terminated by signal 11', 'terminated by signal 6', 'reference leak'):
             if word in log:
                 findings.append(('crash', word + ' in the log'))
         try:
