@@ -34,7 +34,7 @@ SELECT srvoptions FROM pg_foreign_server WHERE srvname = 'inn';
 SELECT jacksync.load_config('{"sync": {"servers": {"other": {"base_url": "https://x.example.com", "rate_limt": "1/1s"}}}}');
 SELECT jacksync.load_config('{"sync": {"servers": {"other": {"base_url": "https://x.example.com"}}, "streams": [{"entity": "docs", "server": "inn", "pol": "1 s"}]}}');
 SELECT jacksync.load_config('{"sync": {"streams": [{"entity": "docs", "server": "inn", "request": {"path": "/d"}, "recordPath": "$.["}]}}');
-SELECT jacksync.load_config('{"sync": {"entities": {"more": {"localTable": "no.such_table"}}}}');
+SELECT jacksync.load_config('{"sync": {"entities": {"more": {"localTable": "public.no_such_table"}}}}');
 SELECT jacksync.load_config('{"sync": {"entities": {"docs": {"onPmsDelete": "explode"}}}}');
 SELECT count(*) FROM pg_foreign_server WHERE srvname = 'other';
 DELETE FROM jacksync.entity;
