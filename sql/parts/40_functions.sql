@@ -213,7 +213,8 @@ BEGIN
 			AND (sync_now.server IS NULL OR s.server = sync_now.server);
 	GET DIAGNOSTICS n = ROW_COUNT;
 	IF n = 0 THEN
-		RAISE EXCEPTION 'there is no stream of entity "%" and server "%"', entity, server
+		RAISE EXCEPTION 'there is no stream of entity "%" and server "%"',
+			coalesce(entity, '(any)'), coalesce(server, '(any)')
 			USING ERRCODE = 'undefined_object',
 				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
 	END IF;
@@ -252,7 +253,8 @@ BEGIN
 			AND (set_paused.server IS NULL OR s.server = set_paused.server);
 	GET DIAGNOSTICS n = ROW_COUNT;
 	IF n = 0 THEN
-		RAISE EXCEPTION 'there is no stream of entity "%" and server "%"', entity, server
+		RAISE EXCEPTION 'there is no stream of entity "%" and server "%"',
+			coalesce(entity, '(any)'), coalesce(server, '(any)')
 			USING ERRCODE = 'undefined_object',
 				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
 	END IF;
@@ -322,7 +324,8 @@ DECLARE
 BEGIN
 	IF entity IS NULL OR NOT EXISTS (SELECT FROM jacksync.stream s WHERE s.entity = resync.entity
 			AND (resync.server IS NULL OR s.server = resync.server)) THEN
-		RAISE EXCEPTION 'there is no stream of entity "%" and server "%"', entity, server
+		RAISE EXCEPTION 'there is no stream of entity "%" and server "%"',
+			coalesce(entity, '(any)'), coalesce(server, '(any)')
 			USING ERRCODE = 'undefined_object',
 				HINT = 'SELECT entity, server FROM jacksync.stream lists the streams.';
 	END IF;
