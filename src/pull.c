@@ -339,6 +339,9 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 	js_txn_end();
 	js_progress_note(cycle->progress, cycle->walk->pages,
 					 cycle->counts.processed, cycle->counts.pushed);
+	/* the PMS counts a window; only where there is but one it is the whole */
+	if (cycle->walk->total > 0 && cycle->stream->step == 0)
+		js_progress_total(cycle->progress, cycle->walk->total);
 	JS_FAULT("cp06");
 }
 

@@ -421,16 +421,17 @@ note_moves(JsWalk *walk, JsPage *page)
 	JsStream   *stream = walk->source;
 	char	   *text = body_value(walk, page, "total_path");
 	int64		total = text ? strtoll(text, NULL, 10) : -1;
+	bool		fewer = total >= 0 && total < walk->total;
 	int64		slack = stream->skew_error +
 		(page->newest % USECS_PER_SEC == 0 ? USECS_PER_SEC : 0);
 
+	walk->total = total;
 	if (walk->paging != JS_PAGE_NUMBER && walk->paging != JS_OFFSET)
 		return;
 	if (walk->index > 1 &&
-		((page->newest_known && page->newest + slack >= walk->pass + stream->skew) ||
-		 (total >= 0 && total < walk->total)))
+		(fewer || (page->newest_known &&
+				   page->newest + slack >= walk->pass + stream->skew)))
 		walk->moved = true;
-	walk->total = total;
 }
 
 /* Was that the last page of the window? */

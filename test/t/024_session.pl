@@ -61,6 +61,14 @@ $pms->heal;
 $sql->('SELECT jacksync.sync_now()');
 $wait->("SELECT count(*) = 2 FROM jacksync.status WHERE status = 'connected' AND last_sync > now() - interval '30 s'", 'and all is well');
 
+# how many there will be, where the PMS tells
+$pms->faults({ kind => 'hang', match => { path => '/v1/reservations', query => 'page=2' } });
+$sql->("UPDATE jacksync.stream SET paginator = '{\"type\": \"page_number\", \"base_page\": 1, \"page_size\": 20, \"total_path\": \"\$.total\"}' WHERE entity = 'reservations';
+	UPDATE jacksync.stream_state SET initial_done = false, watermark = NULL; SELECT jacksync.sync_now('reservations')");
+$wait->("SELECT records_done = 20 AND records_total = 60 AND eta IS NOT NULL FROM jacksync.progress WHERE phase = 'initial load'", 'a total, and when it will be done');
+$pms->heal;
+$wait->("SELECT count(*) = 0 FROM jacksync.progress", 'it is done');
+
 # sync_now() resets the back-off, the count of failures goes on
 $pms->faults({ kind => 'status', status => 500, match => { path => '/v1/guests' } });
 my $began = time;
