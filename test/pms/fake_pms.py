@@ -318,6 +318,11 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == 'slow':
             time.sleep(fault.get('seconds', 1))
             return False
+        elif kind == 'hold':
+            # until the test lets it go on
+            while fault in self.store.faults and time.sleep(.02) is None:
+                pass
+            return False
         elif kind == 'hang':
             while fault in self.store.faults and time.sleep(.05) is None:
                 pass
