@@ -278,7 +278,7 @@ SECURITY DEFINER
 SET search_path = pg_catalog, jacksync, pg_temp
 AS $$ SELECT jacksync.set_paused(entity, server, true) $$;
 COMMENT ON FUNCTION jacksync.pause(text, name) IS
-'stop polling and pushing; local changes are kept meanwhile';
+'stop polling and pushing; a cycle that runs goes on to its end; local changes are kept meanwhile';
 
 CREATE FUNCTION jacksync.resume(entity text DEFAULT NULL, server name DEFAULT NULL)
 RETURNS bigint
