@@ -232,7 +232,9 @@ class Account:
             before = record
         for user, op, before, after in self.here.get(rid, []):
             if not user and op == 'UPDATE' and before['ours'] is not None and before['ours'] != after['ours']:
-                self.find('authority', rid, 'ours was written here')
+                # unless a person said so: what a lost answer left in doubt is held
+                if not any(how == 'held' and pms == after['ours'] for _, _, pms, how in self.known.get((rid, 'ours'), [])):
+                    self.find('authority', rid, 'ours was written here:', before['ours'], 'became', after['ours'])
 
     # -- 9: sets: nothing is lost, only the PMS removes ----------------------
     def set_here(self, rid, field, row):
