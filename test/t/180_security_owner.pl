@@ -125,7 +125,7 @@ my $out = $sql->(qq{
 	SELECT pg_catalog.count(1) FROM jacksync.preview('guests', '[$record]', 'pms');
 	SELECT type FROM jacksync.detect_conflict('guests', '$record', 'pms');
 	SELECT success FROM jacksync.apply('guests', '[$record]', 'pms');
-	SELECT jacksync.resolve_conflict(conflict_id, 'custom', '"decided"') FROM jacksync.manual_conflict
+	SELECT jacksync.resolve_conflict(conflict_id, 'custom', '"decided"') FROM jacksync.manual_conflict WHERE status = 'pending'
 		WHERE status OPERATOR(pg_catalog.=) 'pending' LIMIT 1;
 	SELECT value FROM jacksync.explain('guests', 'G1', 'name');
 	SELECT jacksync.undo(audit_id) FROM jacksync.audit_log
