@@ -120,12 +120,12 @@ is($sql->("SELECT string_agg(name || ' ' || mood, ',' ORDER BY id) FROM evil.gue
 	'a table with deferred foreign keys and triggers is written');
 $owner->("UPDATE evil.guests SET name = 'mine', notes = 'mine', mood = 'good', tier = 'mine', sponsor = id");
 my $record = q{{"id": "G1", "name": "theirs", "notes": "theirs", "mood": "bad", "tier": "theirs", "email": "e3"}};
-my $out = $sql->(qq{
+my $session = qq{
 	SET search_path = evil, public, pg_catalog;
 	SELECT pg_catalog.count(1) FROM jacksync.preview('guests', '[$record]', 'pms');
 	SELECT type FROM jacksync.detect_conflict('guests', '$record', 'pms');
 	SELECT success FROM jacksync.apply('guests', '[$record]', 'pms');
-	SELECT jacksync.resolve_conflict(conflict_id, 'custom', '"decided"') FROM jacksync.manual_conflict WHERE status = 'pending'
+	SELECT jacksync.resolve_conflict(conflict_id, 'custom', '"decided"') FROM jacksync.manual_conflict
 		WHERE status OPERATOR(pg_catalog.=) 'pending' LIMIT 1;
 	SELECT value FROM jacksync.explain('guests', 'G1', 'name');
 	SELECT jacksync.undo(audit_id) FROM jacksync.audit_log
@@ -134,7 +134,12 @@ my $out = $sql->(qq{
 	SELECT pg_catalog.length(jacksync.dashboard_html()) OPERATOR(pg_catalog.>) 0;
 	SELECT pg_catalog.count(1) FROM jacksync.diagnose();
 	SELECT pg_catalog.count(1) FROM jacksync.status, jacksync.record, jacksync.stuck, jacksync.open_conflict;
-});
+};
+# not while the worker settles the same conflict
+$sql->('SELECT jacksync.pause()');
+$wait->('SELECT NOT EXISTS (SELECT FROM jacksync.progress)', 'the worker rests');
+my $out = $sql->($session);
+$sql->('SELECT jacksync.resume()');
 like($out, qr/^conflict\nt\n\n"decided"\n/m, 'sessions work with a search path full of traps');
 
 # and the worker: pull, push, look-up
