@@ -7,10 +7,7 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "compat.h"
 #include "jacksync.h"
@@ -20,7 +17,16 @@
 #include "txn.h"
 #include "value.h"
 
+/* A request that is to be made. */
+typedef struct Making
+{
+	JsCycle    *cycle;
+	JsMakeRequest make;
+	JsHttpRequest *request;
+} Making;
+
 static Jsonb *typed_id(JsCycle *cycle, const char *external_id);
+static void make_it(void *arg);
 static JsStream shape_of_one(JsStream *stream, Jsonb *read);
 static char *last_segment(const char *location);
 
@@ -75,37 +81,26 @@ typed_id(JsCycle *cycle, const char *external_id)
 char *
 js_make_request(JsCycle *cycle, JsMakeRequest make, JsHttpRequest *request)
 {
-	MemoryContext mcxt = CurrentMemoryContext;
-	ResourceOwner owner;
-	ErrorData  *error = NULL;
+	Making		making = {cycle, make, request};
+	ErrorData  *error;
 
 	js_txn_begin("making a request");
-	owner = CurrentResourceOwner;
-	MemoryContextSwitchTo(mcxt);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mcxt);
-	PG_TRY();
-	{
-		js_server_request(cycle->server, request);
-		make(cycle, request);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(mcxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(mcxt);
-	CurrentResourceOwner = owner;
+	error = js_txn_try(make_it, &making);
 	if (error != NULL && error->sqlerrcode != ERRCODE_JS_BAD_RECORD &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
 		ReThrowError(error);
 	js_txn_end();
-	MemoryContextSwitchTo(mcxt);
 	return error ? error->message : NULL;
+}
+
+/* The part of it that may fail. */
+static void
+make_it(void *arg)
+{
+	Making	   *making = arg;
+
+	js_server_request(making->cycle->server, making->request);
+	making->make(making->cycle, making->request);
 }
 
 /* What an answer means for the cycle: rules of the stream come first. */

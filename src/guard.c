@@ -16,11 +16,8 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "compat.h"
 #include "guard.h"
@@ -28,12 +25,19 @@
 #include "statement.h"
 #include "txn.h"
 
-static bool attempt(JsApply *apply, Jsonb *raw, const char *version,
-					int64 record_id, JsApplied *applied, bool *result,
-					ErrorData **error);
-static bool attempt_once(JsApply *apply, Jsonb *raw, const char *version,
-						 int64 record_id, JsApplied *applied, bool *result,
-						 ErrorData **error);
+/* What is tried: to apply a record, or, if raw is NULL, to settle one. */
+typedef struct Attempt
+{
+	JsApply    *apply;
+	Jsonb	   *raw;
+	const char *version;
+	int64		record_id;
+	JsApplied  *applied;
+	bool		result;			/* of js_apply_record(), or js_apply_local() */
+} Attempt;
+
+static ErrorData *try_until_blameless(Attempt *attempt);
+static void try_once(void *arg);
 static bool blame(JsApply *apply, ErrorData *error);
 static void store_failure(JsApply *apply, Jsonb *raw, ErrorData *error);
 static void store_unsettled(JsApply *apply, int64 record_id, ErrorData *error);
@@ -47,11 +51,11 @@ bool
 js_apply_guarded(JsApply *apply, Jsonb *raw, const char *version,
 				 JsApplied *applied)
 {
-	ErrorData  *error;
-	bool		result;
+	Attempt		attempt = {apply, raw, version, 0, applied, false};
+	ErrorData  *error = try_until_blameless(&attempt);
 
-	if (attempt(apply, raw, version, 0, applied, &result, &error))
-		return result;
+	if (error == NULL)
+		return attempt.result;
 	store_failure(apply, raw, error);
 	return false;
 }
@@ -65,79 +69,54 @@ js_apply_guarded(JsApply *apply, Jsonb *raw, const char *version,
 bool
 js_apply_settle(JsApply *apply, int64 record_id, JsApplied *applied)
 {
-	ErrorData  *error;
-	bool		result;
+	Attempt		attempt = {apply, NULL, NULL, record_id, applied, false};
+	ErrorData  *error = try_until_blameless(&attempt);
 
-	if (attempt(apply, NULL, NULL, record_id, applied, &result, &error))
-		return result;
+	if (error == NULL)
+		return attempt.result;
 	store_unsettled(apply, record_id, error);
 	return false;
 }
 
 /*
- * Apply a record, or settle one (raw is NULL), in a subtransaction.  Where the
- * mixture of both sides breaks a constraint it is done again with the fields
- * of the constraint held.  Returns false if it failed; result is what
- * js_apply_record() or js_apply_settle() returned.
+ * Try it in a subtransaction.  Where the mixture of both sides breaks a
+ * constraint it is done again with the fields of the constraint held.  Returns
+ * NULL, or the record's own error.
  */
-static bool
-attempt(JsApply *apply, Jsonb *raw, const char *version, int64 record_id,
-		JsApplied *applied, bool *result, ErrorData **error)
+static ErrorData *
+try_until_blameless(Attempt *attempt)
 {
+	JsApply    *apply = attempt->apply;
 	JsCounts	before = apply->counts;
 	int			previews = list_length(apply->previews);
-	bool		success;
+	ErrorData  *error;
 
-	for (;;)
+	while ((error = js_txn_try(try_once, attempt)) != NULL)
 	{
-		success = attempt_once(apply, raw, version, record_id, applied,
-							   result, error);
-		if (success)
-			break;
-		if (js_must_rethrow((*error)->sqlerrcode, apply->rethrow))
-			ReThrowError(*error);
+		if (js_must_rethrow(error->sqlerrcode, apply->rethrow))
+			ReThrowError(error);
 		apply->counts = before;
 		apply->previews = list_truncate(apply->previews, previews);
-		if (!blame(apply, *error))
+		if (!blame(apply, error))
 			break;
 	}
 	apply->suspects = NULL;
 	apply->constraint = NULL;
-	return success;
+	return error;
 }
 
 /* One try of it. */
-static bool
-attempt_once(JsApply *apply, Jsonb *raw, const char *version, int64 record_id,
-			 JsApplied *applied, bool *result, ErrorData **error)
+static void
+try_once(void *arg)
 {
-	MemoryContext mcxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool success = false;
+	Attempt    *attempt = arg;
 
-	memset(applied, 0, sizeof(JsApplied));
+	memset(attempt->applied, 0, sizeof(JsApplied));
 	js_watchdog(true);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mcxt);
-	PG_TRY();
-	{
-		*result = raw != NULL ?
-			js_apply_record(apply, raw, version, applied) :
-			js_apply_local(apply, record_id, applied);
-		ReleaseCurrentSubTransaction();
-		success = true;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(mcxt);
-		*error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(mcxt);
-	CurrentResourceOwner = owner;
-	return success;
+	attempt->result = attempt->raw != NULL ?
+		js_apply_record(attempt->apply, attempt->raw, attempt->version,
+						attempt->applied) :
+		js_apply_local(attempt->apply, attempt->record_id, attempt->applied);
 }
 
 /*

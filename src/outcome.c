@@ -11,11 +11,9 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 
 #include "compat.h"
 #include "equal.h"
@@ -26,13 +24,22 @@
 #include "jsonb.h"
 #include "push.h"
 #include "statement.h"
+#include "txn.h"
+
+/* The id of a new record that is to be written into its row. */
+typedef struct NewId
+{
+	JsApply    *apply;
+	JsLink	   *link;
+	bool		written;		/* no trigger suppressed it */
+} NewId;
 
 static void close_intent(JsIntent *intent, const char *state, int status,
 						 const char *message);
 static JsLink *lock_for(JsIntent *intent);
 static bool take_new(JsApply *apply, JsLink *link, JsIntent *intent);
 static char *write_new_id(JsApply *apply, JsLink *link);
-static bool try_to_write_id(JsApply *apply, JsLink *link);
+static void try_to_write_id(void *arg);
 static Jsonb *rebase(JsApply *apply, JsLink *link, JsIntent *intent,
 					 Jsonb *answer);
 static bool is_ignored(JsColumn *column, Jsonb *base, Jsonb *seen,
@@ -140,55 +147,38 @@ take_new(JsApply *apply, JsLink *link, JsIntent *intent)
 static char *
 write_new_id(JsApply *apply, JsLink *link)
 {
-	MemoryContext mcxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *error = NULL;
-	volatile bool written = true;
+	NewId		new_id = {apply, link, true};
+	ErrorData  *error = js_txn_try(try_to_write_id, &new_id);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mcxt);
-	PG_TRY();
-	{
-		written = try_to_write_id(apply, link);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(mcxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(mcxt);
-	CurrentResourceOwner = owner;
 	if (error != NULL && js_must_rethrow(error->sqlerrcode, apply->rethrow))
 		ReThrowError(error);
 	if (error != NULL)
 		return psprintf("could not write the external id: %s", error->message);
-	return written ? NULL :
+	return new_id.written ? NULL :
 		"a trigger of the table suppressed the update that writes the external id";
 }
 
 /* The row is locked, and the id written. */
-static bool
-try_to_write_id(JsApply *apply, JsLink *link)
+static void
+try_to_write_id(void *arg)
 {
+	NewId	   *new_id = arg;
+	JsApply    *apply = new_id->apply;
+	JsLink	   *link = new_id->link;
 	JsEntity   *entity = apply->entity;
 	bool	   *none = palloc0(sizeof(bool) * Max(entity->nfields, 1));
 	JsRow		row;
 	JsRowState	state;
 	JsSecurity	security;
-	bool		written = true;
 
 	js_owner_begin(&security, entity->owner);
 	state = js_row_lock(entity, link->local_id, apply->skip_locked, &row);
 	if (state == JS_ROW_FOUND && row.external.isnull)
-		written = js_row_update(entity, &row, none, NULL, link->external_id);
+		new_id->written = js_row_update(entity, &row, none, NULL,
+										link->external_id);
 	js_owner_end(&security);
 	if (state == JS_ROW_MISSING)
 		link->state = JS_DELETED_HERE;	/* while the PMS was asked */
-	return written;
 }
 
 /*

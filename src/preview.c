@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -20,7 +19,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -36,6 +34,7 @@
 #include "secure.h"
 #include "stream.h"
 #include "template.h"
+#include "txn.h"
 #include "value.h"
 #include "verdict.h"
 #include "walk.h"
@@ -56,6 +55,14 @@ typedef struct Preview
 	int			records;		/* that were shown */
 } Preview;
 
+/* A value that may not fit its column. */
+typedef struct Fitting
+{
+	Oid			owner;			/* of the table */
+	JsColumn   *column;
+	Jsonb	   *value;
+} Fitting;
+
 static void load(Preview *preview, const char *entity, const char *server);
 static void show(Preview *preview, const char *id, const char *time,
 				 bool deleted, const char *field, Jsonb *value,
@@ -75,6 +82,7 @@ static char *list_within(Jsonb *raw);
 static void show_found(Preview *preview, Jsonb *raw, const char *id,
 					   const char *time, bool deleted);
 static char *misfit(Preview *preview, JsField *field, Jsonb *value);
+static void try_to_fit(void *arg);
 static char *unused_members(Preview *preview, Jsonb *raw);
 static void show_details(Preview *preview, JsPage *page);
 static Jsonb *member_names(Jsonb *object);
@@ -488,38 +496,27 @@ show_found(Preview *preview, Jsonb *raw, const char *id, const char *time,
 static char *
 misfit(Preview *preview, JsField *field, Jsonb *value)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	char	   *volatile problem = NULL;
+	Fitting		fitting = {preview->entity->owner, &field->column, value};
+	ErrorData  *error = js_txn_try(try_to_fit, &fitting);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		JsSecurity	security;
+	if (error == NULL)
+		return NULL;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	return psprintf("does not fit column %s: %s", field->column.name,
+					error->message);
+}
 
-		js_owner_begin(&security, preview->entity->owner);
-		(void) js_value_from_json(&field->column, value);
-		js_owner_end(&security);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
+/* Cast a value, as the owner of the table. */
+static void
+try_to_fit(void *arg)
+{
+	Fitting    *fitting = arg;
+	JsSecurity	security;
 
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		problem = psprintf("does not fit column %s: %s", field->column.name,
-						   error->message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return problem;
+	js_owner_begin(&security, fitting->owner);
+	(void) js_value_from_json(fitting->column, fitting->value);
+	js_owner_end(&security);
 }
 
 /* Top members that no field is read from, as a JSON array; NULL: none. */

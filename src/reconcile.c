@@ -41,6 +41,15 @@
 #define CHUNK 500				/* records in one transaction */
 #define RETRY_US (INT64CONST(3600) * USECS_PER_SEC)	/* after a failure */
 
+/* One record of a comparison. */
+typedef struct Comparison
+{
+	JsApply    *apply;
+	JsReconcile *reconcile;
+	Jsonb	   *raw;
+	bool		broken;			/* it is to be repaired */
+} Comparison;
+
 static int	reconcile_budget;	/* ms of every cycle */
 static JsReconcile *under_way = NULL;	/* of this process */
 
@@ -53,6 +62,7 @@ static void begin_walk(JsCycle *cycle, JsReconcile *r, Jsonb *progress,
 static void page_done(JsCycle *cycle);
 static void compare_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick);
 static bool compare_guarded(JsApply *apply, JsReconcile *r, Jsonb *raw);
+static void try_to_compare(void *arg);
 static bool compare(JsApply *apply, JsReconcile *r, Jsonb *raw);
 static const char *reason_of(JsLink *link, JsDifference *difference);
 static bool is_drift(const char *reason);
@@ -377,34 +387,22 @@ js_reconcile_records(JsCycle *cycle, JsApply *apply, List *records)
 static bool
 compare_guarded(JsApply *apply, JsReconcile *r, Jsonb *raw)
 {
-	MemoryContext mcxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool broken = true;
+	Comparison	comparison = {apply, r, raw, true};
+	ErrorData  *error = js_txn_try(try_to_compare, &comparison);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mcxt);
-	PG_TRY();
-	{
-		broken = compare(apply, r, raw);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
+	if (error != NULL && js_must_rethrow(error->sqlerrcode, false))
+		ReThrowError(error);
+	return error != NULL || comparison.broken;
+}
 
-		MemoryContextSwitchTo(mcxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(mcxt);
-		CurrentResourceOwner = owner;
-		if (js_must_rethrow(error->sqlerrcode, false))
-			ReThrowError(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(mcxt);
-	CurrentResourceOwner = owner;
-	return broken;
+/* The part of it that may fail. */
+static void
+try_to_compare(void *arg)
+{
+	Comparison *comparison = arg;
+
+	comparison->broken = compare(comparison->apply, comparison->reconcile,
+								 comparison->raw);
 }
 
 /* Compare one record; true if it is to be repaired. */

@@ -146,6 +146,38 @@ js_txn_end(void)
 }
 
 /*
+ * Do a piece of work in a subtransaction of its own.  Returns NULL, or the
+ * error for which it was rolled back, in the current memory context: whether
+ * that ends more than the piece is the caller's to say.
+ */
+ErrorData *
+js_txn_try(JsWork work, void *arg)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(mcxt);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(mcxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(mcxt);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/*
  * Roll back after an error.  The error has been copied and flushed by the
  * caller.  Harmless if no transaction is under way.
  */
