@@ -23,12 +23,22 @@ INSERT INTO capture_contender VALUES
 	(4, 'PL/pgSQL AFTER ROW, old/new as jsonb', 'c_audit', 'CREATE TRIGGER t AFTER UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION bench.audit()'),
 	(5, 'SymmetricDS-like (PL/pgSQL, text)', 'c_sym', 'CREATE TRIGGER t AFTER UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION bench.sym()'),
 	(6, 'jacksync', 'c_js', 'INSERT INTO jacksync.entity (entity, local_table) VALUES (''capture'', ''%s'')');
+SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgq') AS pgq \gset
+\if :pgq
+SET client_min_messages = warning;
+CREATE EXTENSION pgq;
+SELECT pgq.create_queue('bench') \g /dev/null
+RESET client_min_messages;
+INSERT INTO capture_contender VALUES (9, 'pgq logutriga (C, a queue)', 'c_pgq', 'CREATE TRIGGER t AFTER UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION pgq.logutriga(''bench'')');
+\else
+\echo 'not compared: pgq (there is no extension pgq)'
+\endif
 INSERT INTO capture_contender VALUES (7, 'jacksync, a column that is not synced', 'c_js', NULL, 'internal_remark'),
 	(8, 'no trigger, again (the noise)', 'c_none', NULL, 'status');
 CREATE FUNCTION capture_setup(n int) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE c record;
 BEGIN
-	FOR c IN SELECT * FROM bench.capture_contender WHERE ord <= 6 ORDER BY ord LOOP
+	FOR c IN SELECT * FROM bench.capture_contender WHERE ord <= 6 OR ord = 9 ORDER BY ord LOOP
 		EXECUTE format('CREATE TABLE bench.%I (LIKE bench.rows_template INCLUDING ALL, changed timestamp)', c.tab);
 		EXECUTE format('INSERT INTO bench.%I SELECT i, ''E'' || i, ''Guest '' || i, date ''2026-01-01'', date ''2026-01-03'', ''101'', ''booked'', 10, 1, ''note '' || i, array[''quiet''] FROM generate_series(1, $1) i', c.tab) USING n;
 		EXECUTE format(coalesce(c.setup, 'SELECT 1'), 'bench.' || c.tab);

@@ -3,16 +3,23 @@
 # CPU time of the backend.  QUICK=1 takes less than a minute.
 #
 #   ROWS=100000 EVERY=5 ROUNDS=3   rows, every n-th of them in a delta, rounds
-#   PARTS="apply capture freshness"  what to measure; also growth (SIZES)
+#   PARTS="apply capture freshness load frontdesk latency many"  what to
+#                                  measure; also growth (SIZES)
+#   LOAD=100000 DESK=300000        records of an initial load
 #   KEEP=1                         leave the cluster to look around (or perf)
 set -euo pipefail
+"$(dirname "$0")"/../bin/deps.sh
 . "$(dirname "$0")"/../bin/common.sh
+. "$(dirname "$0")"/worker.sh
 
 if [ "${QUICK:-}" = 1 ]; then
 	: "${ROWS:=20000}" "${EVERY:=5}" "${ROUNDS:=1}" "${UPDATES:=2000}"
+	: "${LOAD:=20000}" "${DESK:=100000}" "${DESK_SECONDS:=1}" "${EDITS:=20}" "${MANY_SECONDS:=10}"
+	: "${PARTS:=apply capture freshness load latency}"
 fi
 : "${ROWS:=100000}" "${EVERY:=5}" "${ROUNDS:=3}" "${UPDATES:=20000}" "${PAGE:=1000}"
-: "${PARTS:=apply capture freshness}"
+: "${LOAD:=100000}" "${LOAD_ROUNDS:=$ROUNDS}" "${DESK:=300000}" "${DESK_ROUNDS:=1}" "${DESK_SECONDS:=2}" "${EDITS:=200}" "${MANY_SECONDS:=60}"
+: "${PARTS:=apply capture freshness load frontdesk latency many}"
 
 finish() {
 	status=$?
@@ -21,6 +28,7 @@ finish() {
 		echo "still running: psql -h $place -U postgres bench"
 		exit $status
 	fi
+	[ -n "${server:-}" ] && stop_serving
 	$run pg_ctl -D "$place/data" stop -m immediate -s >/dev/null 2>&1 || true
 	rm -rf "$place"
 	exit $status
@@ -28,6 +36,7 @@ finish() {
 make_place bench
 trap finish EXIT
 trap 'exit 130' INT TERM
+PG_CONFIG=$PG_CONFIG "$(dirname "$0")"/deps.sh "$version"
 copy_source
 build >/dev/null
 gcc -O2 -fPIC -shared -I"$("$PG_CONFIG" --includedir-server)" -o "$place/bench.so" "$place/src/test/bench/bench.c"
@@ -52,27 +61,45 @@ EOT
 $run pg_ctl -D "$place/data" -l "$place/log" -w -s start
 psql="$run psql -X -q -h $place -U postgres -v ON_ERROR_STOP=1 -P pager=off"
 $psql -d postgres -c 'CREATE DATABASE bench'
-psql="$psql -d bench"
-$psql -v module="$place/bench.so" -f "$place/src/test/bench/setup.sql"
+bench="$psql -d bench"
+$bench -v module="$place/bench.so" -f "$place/src/test/bench/setup.sql"
 
 printf '%s, %s cores, load %s, %s\n' "$("$bindir"/postgres --version)" "$(nproc)" "$(cut -d' ' -f1-3 /proc/loadavg)" "$(date +%F)"
+
+# app_loop ROUND PASS: the contender that is a process of its own
+app_loop() {
+	[ -z "$loop" ] || $run /usr/bin/python3 "$place/src/test/bench/loop.py" "host=$place user=postgres dbname=bench" "$1" "$2"
+}
 
 apply() {
 	printf '\nAPPLY: %s local rows, %s in pages of %s: 10 %% conflicts, 5 %% set merges, 60 %% PMS changes, 25 %% echoes; %s round(s)\n' \
 		"$ROWS" "$((ROWS / EVERY))" "$PAGE" "$ROUNDS"
 	printf 'x(1): records per CPU second against (1); echo: the same pages again\n'
-	{
-		echo "SET search_path = bench, public;"
-		echo "CALL fill_pms($ROWS); CALL make_pages(0, 1, $PAGE); CALL run_round(0, 'load'); VACUUM ANALYZE;"
-		for round in $(seq 1 "$ROUNDS"); do
+	local loop=
+	if /usr/bin/python3 -c 'import psycopg2' 2>/dev/null; then
+		loop=1
+		$bench -c "INSERT INTO bench.contender VALUES (5, '(5) application side: Python, a round trip each', NULL, 'bench.app_rows')"
+	else
+		echo "not compared: an application's own loop (there is no python3-psycopg2)"
+	fi
+	$bench -c "SET search_path = bench, public" -c "CALL fill_pms($ROWS)" -c "CALL make_pages(0, 1, $PAGE)" -c "CALL run_round(0, 'load')"
+	app_loop 0 load
+	$bench -c 'VACUUM ANALYZE'
+	for round in $(seq 1 "$ROUNDS"); do
+		{
+			echo "SET search_path = bench, public;"
 			echo "CALL change_pms($round, $EVERY); CALL make_pages($round, $EVERY, $PAGE);"
 			echo "SELECT format('CALL change_rows(%L, $round, $EVERY)', tab) FROM contender WHERE ord > 0 ORDER BY ord \\gexec"
 			echo "VACUUM; CALL run_round($round, 'delta'); CALL run_round($round, 'echo');"
-		done
-		echo "SELECT * FROM apply_table;"
+		} | $bench
+		app_loop "$round" delta
+		app_loop "$round" echo
+	done
+	{
+		echo "SET search_path = bench, public; SELECT * FROM apply_table;"
 		echo "SELECT contender, round(sum(cpu)::numeric / sum(records), 1) AS \"load us/rec\", round(sum(wal) / sum(records)) AS \"WAL B/rec\" FROM result WHERE pass = 'load' GROUP BY 1 ORDER BY 1;"
-	} | $psql
-	$psql -At <<'EOT'
+	} | $bench
+	$bench -At <<'EOT'
 SET search_path = bench, public;
 SELECT format('SELECT %L || md5(string_agg(md5((external_id, guest_name, check_in_date, check_out_date, room_number, status, balance, adults, notes, (SELECT array_agg(e ORDER BY e) FROM unnest(special_requests) e))::text), %L ORDER BY external_id)) FROM %s', 'digest of rows, ' || name || ': ', '', tab)
 FROM contender WHERE ord > 1 ORDER BY ord \gexec
@@ -83,9 +110,8 @@ EOT
 growth() {
 	printf '\nGROWTH: microseconds of CPU per record, 5000 records of the same mixture\n'
 	for rows in ${SIZES:-10000 100000 1000000}; do
-		base="$run psql -X -q -h $place -U postgres -v ON_ERROR_STOP=1 -P pager=off"
-		$base -d postgres -c "CREATE DATABASE growth_$rows"
-		base="$base -d growth_$rows"
+		$psql -d postgres -c "CREATE DATABASE growth_$rows"
+		base="$psql -d growth_$rows"
 		$base -v module="$place/bench.so" -f "$place/src/test/bench/setup.sql"
 		{
 			echo "SET search_path = bench, public; DELETE FROM contender WHERE ord NOT IN (1, 7);"
@@ -98,18 +124,18 @@ growth() {
 			done
 			echo "SELECT $rows AS rows, contender, \"us/rec\", \"echo us/rec\" FROM apply_table;"
 		} | $base
-		$run psql -X -q -h "$place" -U postgres -d postgres -c "DROP DATABASE growth_$rows"
+		$psql -d postgres -c "DROP DATABASE growth_$rows"
 	done
 }
 
 capture() {
 	printf '\nCAPTURE: %s single-row updates in the server, committed one by one; and one UPDATE of %s rows\n' "$UPDATES" "$ROWS"
-	$psql -v updates="$UPDATES" -v rows="$ROWS" -f "$place/src/test/bench/capture.sql"
+	$bench -v updates="$UPDATES" -v rows="$ROWS" -f "$place/src/test/bench/capture.sql"
 }
 
 freshness() {
 	printf '\nFRESHNESS: calls by prepared statement\n'
-	$psql -f "$place/src/test/bench/freshness.sql"
+	$bench -f "$place/src/test/bench/freshness.sql"
 }
 
 for part in $PARTS; do $part; done

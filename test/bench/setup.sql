@@ -182,6 +182,11 @@ BEGIN
 	END LOOP;
 END $$;
 
+-- (5) an application's own loop (loop.py)
+CREATE TABLE app_rows (LIKE rows_template INCLUDING ALL);
+CREATE TABLE app_state (LIKE sql_state INCLUDING ALL) WITH (fillfactor = 80);
+CREATE TABLE app_audit (LIKE sql_audit INCLUDING ALL);
+
 -- jacksync
 CREATE TABLE js_rows (LIKE rows_template INCLUDING ALL);
 INSERT INTO jacksync.entity (entity, local_table) VALUES ('reservations', 'bench.js_rows');
@@ -210,7 +215,7 @@ DECLARE
 	p record; c record; cpu0 bigint; lsn0 pg_lsn; wall0 timestamptz;
 BEGIN
 	FOR p IN SELECT page, body, jsonb_array_length(body::jsonb) n FROM bench.pages WHERE round = round_no ORDER BY page LOOP
-		FOR c IN SELECT * FROM bench.contender ORDER BY (ord + p.page) % 7 LOOP
+		FOR c IN SELECT * FROM bench.contender WHERE func IS NOT NULL ORDER BY (ord + p.page) % 7 LOOP
 			cpu0 := bench.cpu(); lsn0 := pg_current_wal_insert_lsn(); wall0 := clock_timestamp();
 			EXECUTE format('SELECT bench.%I($1)', c.func) USING p.body;
 			INSERT INTO bench.result VALUES (c.name, pass_name, round_no, p.page, p.n, bench.cpu() - cpu0,
