@@ -41,7 +41,7 @@ typedef struct Settling
 	List	   *ids;			/* char *: to be asked for */
 	char	   *asked;
 	JsAbsentDone done;
-	int64		run_id;
+	JsRun	   *run;
 } Settling;
 
 static int	compare_hashes(const void *a, const void *b);
@@ -54,8 +54,8 @@ static List *to_be_confirmed(JsCycle *cycle, JsApply *apply);
 static void confirm_next(JsCycle *cycle);
 static void confirmed(JsCycle *cycle, JsHttpResponse *response);
 static void set_state(const char *external_id, JsCycle *cycle, bool gone);
-static void carry_out(JsCycle *cycle, int64 run_id);
-static void begin(JsCycle *cycle, JsApply *apply, int64 run_id,
+static void carry_out(JsCycle *cycle, JsRun *run);
+static void begin(JsCycle *cycle, JsApply *apply, JsRun *run,
 				  const char *activity);
 
 /* Begin a set; last_record is js_seen_last_record() at the start of the walk. */
@@ -158,7 +158,7 @@ was_seen(JsSeen *seen, const char *external_id)
  * entity, as far as it is sure.  done is called at the end.
  */
 void
-js_absent_settle(JsCycle *cycle, JsSeen *seen, int64 run_id, bool repair,
+js_absent_settle(JsCycle *cycle, JsSeen *seen, JsRun *run, bool repair,
 				 JsAbsentFound found, JsAbsentDone done)
 {
 	Settling   *settling = MemoryContextAllocZero(cycle->mcxt,
@@ -167,13 +167,13 @@ js_absent_settle(JsCycle *cycle, JsSeen *seen, int64 run_id, bool repair,
 	int			n;
 
 	settling->done = done;
-	settling->run_id = run_id;
+	settling->run = run;
 	cycle->settling = settling;
 	do
 	{
 		JsApply		apply = {0};
 
-		begin(cycle, &apply, run_id, "looking for records that are gone");
+		begin(cycle, &apply, run, "looking for records that are gone");
 		n = note_batch(cycle, seen, &apply, &after, repair, found);
 		if (n < BATCH && repair)
 		{
@@ -193,10 +193,10 @@ js_absent_settle(JsCycle *cycle, JsSeen *seen, int64 run_id, bool repair,
 
 /* A transaction. */
 static void
-begin(JsCycle *cycle, JsApply *apply, int64 run_id, const char *activity)
+begin(JsCycle *cycle, JsApply *apply, JsRun *run, const char *activity)
 {
 	js_txn_begin(activity);
-	apply->run_id = run_id;
+	apply->run = run;
 	apply->skip_locked = true;
 	js_apply_begin(apply, cycle->stream->entity, cycle->stream, false);
 	apply->counts = cycle->counts;
@@ -340,7 +340,7 @@ confirm_next(JsCycle *cycle)
 
 	if (settling->ids == NIL)
 	{
-		carry_out(cycle, settling->run_id);
+		carry_out(cycle, settling->run);
 		settling->done(cycle);
 		return;
 	}
@@ -384,7 +384,7 @@ set_state(const char *external_id, JsCycle *cycle, bool gone)
 	JsApply		apply = {0};
 	JsArgs		args = {0};
 
-	begin(cycle, &apply, cycle->run_id, "noting that a record is gone");
+	begin(cycle, &apply, &cycle->run, "noting that a record is gone");
 	if (gone)
 	{
 		js_arg(&args, Int32GetDatum(cycle->stream_id));
@@ -399,7 +399,7 @@ set_state(const char *external_id, JsCycle *cycle, bool gone)
 
 /* Delete what is sure, by the policy of the entity. */
 static void
-carry_out(JsCycle *cycle, int64 run_id)
+carry_out(JsCycle *cycle, JsRun *run)
 {
 	bool		more;
 
@@ -407,7 +407,7 @@ carry_out(JsCycle *cycle, int64 run_id)
 	{
 		JsApply		apply = {0};
 
-		begin(cycle, &apply, run_id, "deleting what the PMS deleted");
+		begin(cycle, &apply, run, "deleting what the PMS deleted");
 		more = apply.pending_deletes && js_deletes_apply(&apply);
 		cycle->counts = apply.counts;
 		js_apply_end(&apply);

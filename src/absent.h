@@ -31,7 +31,7 @@ extern JsSeen *js_seen_begin(MemoryContext mcxt, int64 last_record);
 extern void js_seen_add(JsSeen *seen, const char *external_id);
 extern void js_seen_page(JsSeen *seen, JsStream *stream, JsPage *page);
 extern int64 js_seen_last_record(void);
-extern void js_absent_settle(JsCycle *cycle, JsSeen *seen, int64 run_id,
+extern void js_absent_settle(JsCycle *cycle, JsSeen *seen, JsRun *run,
 							 bool repair, JsAbsentFound found,
 							 JsAbsentDone done);
 

@@ -135,7 +135,7 @@ js_apply_subject(JsApply *apply, JsLink *link)
 
 	subject.entity = apply->entity->name;
 	subject.server = apply->stream ? apply->stream->server : NULL;
-	subject.run_id = apply->run_id;
+	subject.run = apply->run;
 	subject.record_id = link->record_id;
 	subject.local_id = link->local_id;
 	subject.external_id = link->external_id;

@@ -38,7 +38,7 @@ typedef struct JsApply
 	bool		plain;			/* records have plain field names */
 	bool		skip_locked;	/* never wait for a user's lock */
 	bool		rethrow;		/* serialization failures end it all */
-	int64		run_id;
+	JsRun	   *run;			/* NULL: none is kept */
 	int64		tick;			/* when the page was requested; 0: just now */
 	bool		retrying;		/* records that were stored */
 	bool		look_closely;	/* at every record, whatever its hash */

@@ -94,7 +94,7 @@ js_pull_complete(JsCycle *cycle)
 	}
 	cycle->pull_complete = true;
 	if (cycle->seen != NULL && !cycle->seen->spoilt)
-		js_absent_settle(cycle, cycle->seen, cycle->run_id, true, NULL,
+		js_absent_settle(cycle, cycle->seen, &cycle->run, true, NULL,
 						 js_outbound_start);
 	else
 		js_outbound_start(cycle);
@@ -162,7 +162,7 @@ settle_deletes(JsCycle *cycle)
 		JsApply		apply = {0};
 
 		js_txn_begin("deleting what the PMS deleted");
-		apply.run_id = cycle->run_id;
+		apply.run = &cycle->run;
 		apply.skip_locked = true;
 		js_apply_begin(&apply, cycle->stream->entity, cycle->stream, false);
 		apply.counts = cycle->counts;

@@ -167,11 +167,11 @@ begin_run(JsCycle *cycle)
 	};
 	JsArgs		args = {0};
 
-	cycle->run_id = js_run_start(cycle->stream->entity,
-								 cycle->stream->server,
-								 cycle->reconcile ? "reconcile" :
-								 cycle->push_only ? "push" : "sync");
-	cycle->progress = js_progress_begin(cycle->stream_id, cycle->run_id);
+	js_run_begin(&cycle->run, cycle->stream->entity, cycle->stream->server,
+				 cycle->reconcile ? "reconcile" :
+				 cycle->push_only ? "push" : "sync");
+	js_run_store(&cycle->run, &cycle->counts);
+	cycle->progress = js_progress_begin(cycle->stream_id, cycle->run.id);
 	if (cycle->push_only || cycle->reconcile)
 		return;
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
@@ -221,7 +221,7 @@ js_cycle_end(JsCycle *cycle)
 	if (cycle->call != NULL)
 		js_http_close(cycle->call);
 	cycle->call = NULL;
-	if (cycle->run_id == 0 && cycle->error == NULL)
+	if (cycle->run.entity == NULL && cycle->error == NULL)
 		return;
 	js_txn_begin("recording the end of a run");
 	js_internal_begin(&security);
@@ -264,8 +264,8 @@ finish(JsCycle *cycle)
 	char	   *entity;
 	char	   *server;
 
-	if (cycle->run_id != 0)
-		js_run_finish(cycle->run_id, &cycle->counts, cycle->error);
+	if (cycle->run.entity != NULL)
+		js_run_finish(&cycle->run, &cycle->counts, cycle->error);
 	if (cycle->server != NULL)
 		js_limiter_save(cycle->server);
 	tell_codes(cycle);

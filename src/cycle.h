@@ -34,7 +34,7 @@ struct JsCycle
 	bool		narrate;		/* NOTICEs of progress, in a session */
 	JsStream   *stream;
 	JsServer   *server;
-	int64		run_id;			/* 0: none yet */
+	JsRun		run;			/* entity is NULL: not begun yet */
 	int			progress;		/* its slot in shared memory */
 	JsCounts	counts;
 	TimestampTz started;

@@ -494,7 +494,7 @@ apply_gathered(JsCycle *cycle)
 		return;
 	js_txn_begin(psprintf("applying %s from %s", cycle->stream->entity,
 						  cycle->stream->server));
-	apply.run_id = cycle->run_id;
+	apply.run = &cycle->run;
 	apply.tick = details->tick;
 	apply.skip_locked = true;
 	apply.defer_deletes = true;
@@ -520,7 +520,7 @@ apply_gathered(JsCycle *cycle)
 		cycle->counts = apply.counts;
 		cycle->regressed += apply.regressed;
 		cycle->advanced += apply.advanced;
-		js_run_progress(cycle->run_id, &cycle->counts);
+		js_run_progress(&cycle->run, &cycle->counts);
 	}
 	js_apply_end(&apply);
 	js_txn_end();

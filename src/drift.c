@@ -147,7 +147,7 @@ reconcile_stream(FunctionCallInfo fcinfo, const char *entity, int32 stream_id,
 
 	foreach(cell, r->listed)
 		put_drift((ReturnSetInfo *) fcinfo->resultinfo, entity, server,
-				  cycle->run_id, lfirst(cell));
+				  cycle->run.id, lfirst(cell));
 	js_cycle_free(cycle);
 	js_reconcile_free(r);
 }

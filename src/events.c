@@ -347,7 +347,7 @@ take_some(JsCycle *cycle)
 	uint64		rows;
 
 	js_txn_begin("taking events");
-	apply.run_id = cycle->run_id;
+	apply.run = &cycle->run;
 	apply.tick = cycle->tick;
 	apply.skip_locked = true;
 	apply.defer_deletes = true;
@@ -379,7 +379,7 @@ take_some(JsCycle *cycle)
 	cycle->counts = apply.counts;
 	cycle->regressed += apply.regressed;
 	cycle->advanced += apply.advanced;
-	js_run_progress(cycle->run_id, &cycle->counts);
+	js_run_progress(&cycle->run, &cycle->counts);
 	js_apply_end(&apply);
 	js_txn_end();
 	return rows == CHUNK;

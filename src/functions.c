@@ -142,7 +142,7 @@ sync_result(FunctionCallInfo fcinfo, JsApply *applied, TimestampTz started)
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	values[0] = Int64GetDatum(apply.run_id);
+	values[0] = Int64GetDatum(apply.run->id);
 	values[1] = TimestampTzGetDatum(started);
 	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[3] = BoolGetDatum(apply.counts.errors == 0);
@@ -182,8 +182,12 @@ run_apply(JsApply *apply, const char *entity, const char *server,
 	(void) js_entity_by_name(entity, false);
 	stream = stream_for(entity, server, &plain);
 	if (keep_run)
-		apply->run_id = js_run_start(entity, stream ? stream->server : NULL,
-									 "apply");
+	{
+		apply->run = palloc(sizeof(JsRun));
+		js_run_begin(apply->run, entity, stream ? stream->server : NULL,
+					 "apply");
+		js_run_store(apply->run, &apply->counts);
+	}
 	js_internal_end(&security);
 
 	apply->rethrow = true;
@@ -193,7 +197,7 @@ run_apply(JsApply *apply, const char *entity, const char *server,
 	else
 		js_apply_page(apply, records);
 	if (keep_run)
-		js_run_finish(apply->run_id, &apply->counts,
+		js_run_finish(apply->run, &apply->counts,
 					  apply->counts.errors > 0 ? "some records failed; see jacksync.sync_error" : NULL);
 	js_apply_end(apply);
 	SPI_finish();

@@ -97,8 +97,8 @@ js_audit(const JsSubject *subject, const JsAudit *audit)
 			  audit->resolution ? details_of(audit) : NULL);
 	put_text(slot, AUDIT_RESOLVED_BY,
 			 audit->resolved_by ? audit->resolved_by : "system");
-	if (subject->run_id != 0)
-		put(slot, AUDIT_RUN_ID, Int64GetDatum(subject->run_id));
+	if (subject->run != NULL)
+		put(slot, AUDIT_RUN_ID, Int64GetDatum(js_run_number(subject->run)));
 	ExecStoreVirtualTuple(slot);
 	js_heap_append(heap);
 	js_heap_close(heap);
@@ -298,8 +298,8 @@ js_failure_record(const JsSubject *subject, const JsFailure *failure)
 	JsArgs		args = {0};
 
 	add_subject(&args, subject);
-	if (subject->run_id != 0)
-		js_arg(&args, Int64GetDatum(subject->run_id));
+	if (subject->run != NULL)
+		js_arg(&args, Int64GetDatum(js_run_number(subject->run)));
 	else
 		js_arg_null(&args);
 	js_arg_text(&args, failure->direction);
@@ -334,22 +334,30 @@ js_failure_resolved(const JsSubject *subject, const char *direction)
 	js_run(&statement, &args);
 }
 
-/* Begin a run; returns its number. */
-int64
-js_run_start(const char *entity, const char *server, const char *kind)
+/* Begin a run.  Nothing is written. */
+void
+js_run_begin(JsRun *run, const char *entity, const char *server,
+			 const char *kind)
 {
-	static JsStatement statement = {
-		"INSERT INTO jacksync.sync_run (entity, server, kind)"
-		" VALUES ($1, $2, $3) RETURNING run_id",
-		{TEXTOID, NAMEOID, TEXTOID}
-	};
-	JsArgs		args = {0};
+	memset(run, 0, sizeof(JsRun));
+	run->entity = entity;
+	run->server = server;
+	run->kind = kind;
+	run->started = GetCurrentTimestamp();
+}
 
-	js_arg_text(&args, entity);
-	js_arg_name(&args, server);
-	js_arg_text(&args, kind);
-	js_run(&statement, &args);
-	return js_get_int8(0, 1);
+/* The number of a run, for what tells of it; 0 if there is none. */
+int64
+js_run_number(JsRun *run)
+{
+	Oid			schema = get_namespace_oid(JS_SCHEMA, false);
+
+	if (run == NULL)
+		return 0;
+	if (run->id == 0)
+		run->id = nextval_internal(get_relname_relid("sync_run_run_id_seq",
+													 schema), false);
+	return run->id;
 }
 
 /* The counters in the order of the columns. */
@@ -365,13 +373,38 @@ add_counts(JsArgs *args, const JsCounts *counts)
 	js_arg(args, Int64GetDatum(counts->errors));
 }
 
+/* Give a run its row, with what was done so far. */
+void
+js_run_store(JsRun *run, const JsCounts *counts)
+{
+	static JsStatement statement = {
+		"INSERT INTO jacksync.sync_run (records_processed, created, updated,"
+		" unchanged, pushed, conflicts, errors, run_id, entity, server, kind,"
+		" started) OVERRIDING SYSTEM VALUE"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		{INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+		INT8OID, TEXTOID, NAMEOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	int64		id = js_run_number(run);
+	JsArgs		args = {0};
+
+	add_counts(&args, counts);
+	js_arg(&args, Int64GetDatum(id));
+	js_arg_text(&args, run->entity);
+	js_arg_name(&args, run->server);
+	js_arg_text(&args, run->kind);
+	js_arg_time(&args, run->started, true);
+	js_run(&statement, &args);
+	run->stored = true;
+}
+
 #define SET_COUNTS \
 	"UPDATE jacksync.sync_run SET records_processed = $1, created = $2," \
 	" updated = $3, unchanged = $4, pushed = $5, conflicts = $6, errors = $7"
 
-/* Write down how far a run is. */
+/* Write down how far a run is, if it has a row. */
 void
-js_run_progress(int64 run_id, const JsCounts *counts)
+js_run_progress(JsRun *run, const JsCounts *counts)
 {
 	static JsStatement statement = {
 		SET_COUNTS " WHERE run_id = $8",
@@ -380,26 +413,36 @@ js_run_progress(int64 run_id, const JsCounts *counts)
 	};
 	JsArgs		args = {0};
 
+	if (!run->stored)
+		return;
 	add_counts(&args, counts);
-	js_arg(&args, Int64GetDatum(run_id));
+	js_arg(&args, Int64GetDatum(run->id));
 	js_run(&statement, &args);
 }
 
-/* End a run: with an error, or NULL. */
+/*
+ * End a run: with an error, or NULL.  Its row may be missing still, or again
+ * if the transaction that wrote it was rolled back.
+ */
 void
-js_run_finish(int64 run_id, const JsCounts *counts, const char *error)
+js_run_finish(JsRun *run, const JsCounts *counts, const char *error)
 {
 	static JsStatement statement = {
 		SET_COUNTS ", completed = pg_catalog.clock_timestamp(),"
-		" success = $9 IS NULL, error = $9 WHERE run_id = $8",
+		" success = $9 IS NULL, error = $9 WHERE run_id = $8 RETURNING true",
 		{INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
 		INT8OID, TEXTOID}
 	};
 	JsArgs		args = {0};
 
+	if (!run->stored)
+		js_run_store(run, counts);
 	add_counts(&args, counts);
-	js_arg(&args, Int64GetDatum(run_id));
+	js_arg(&args, Int64GetDatum(run->id));
 	js_arg_text(&args, error);
+	if (js_run(&statement, &args) > 0)
+		return;
+	js_run_store(run, counts);
 	js_run(&statement, &args);
 }
 

@@ -25,12 +25,26 @@ typedef struct JsCounts
 	int64		errors;
 } JsCounts;
 
+/*
+ * A run.  It gets its number when something is told of it, and its row in
+ * sync_run when something was written in it: most polls find nothing.
+ */
+typedef struct JsRun
+{
+	int64		id;				/* 0: none yet */
+	bool		stored;
+	const char *entity;
+	const char *server;			/* NULL: none */
+	const char *kind;
+	TimestampTz started;
+} JsRun;
+
 /* Which record an entry is about. */
 typedef struct JsSubject
 {
 	const char *entity;
 	const char *server;			/* NULL: none */
-	int64		run_id;			/* 0: none */
+	JsRun	   *run;			/* NULL: none */
 	int64		record_id;
 	const char *local_id;
 	const char *external_id;
@@ -88,10 +102,12 @@ extern void js_failure_record(const JsSubject *subject,
 							  const JsFailure *failure);
 extern void js_failure_resolved(const JsSubject *subject,
 								const char *direction);
-extern int64 js_run_start(const char *entity, const char *server,
-						  const char *kind);
-extern void js_run_progress(int64 run_id, const JsCounts *counts);
-extern void js_run_finish(int64 run_id, const JsCounts *counts,
+extern void js_run_begin(JsRun *run, const char *entity, const char *server,
+						 const char *kind);
+extern int64 js_run_number(JsRun *run);
+extern void js_run_store(JsRun *run, const JsCounts *counts);
+extern void js_run_progress(JsRun *run, const JsCounts *counts);
+extern void js_run_finish(JsRun *run, const JsCounts *counts,
 						  const char *error);
 extern int64 js_tick(void);
 

@@ -684,7 +684,7 @@ void
 js_outbound_begin(JsCycle *cycle, JsApply *apply, const char *activity)
 {
 	js_txn_begin(activity);
-	apply->run_id = cycle->run_id;
+	apply->run = &cycle->run;
 	apply->skip_locked = true;
 	js_apply_begin(apply, cycle->stream->entity, cycle->stream, false);
 	apply->counts = cycle->counts;

@@ -315,7 +315,7 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 
 	js_txn_begin(psprintf("applying %s from %s", cycle->stream->entity,
 						  cycle->stream->server));
-	apply.run_id = cycle->run_id;
+	apply.run = &cycle->run;
 	apply.tick = tick;
 	apply.skip_locked = true;
 	apply.defer_deletes = true;
@@ -332,7 +332,7 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 	cycle->counts = apply.counts;
 	cycle->regressed += apply.regressed;
 	cycle->advanced += apply.advanced;
-	js_run_progress(cycle->run_id, &cycle->counts);
+	js_run_progress(&cycle->run, &cycle->counts);
 	if (last && advance)
 		js_pull_save(cycle);
 	js_apply_end(&apply);
@@ -397,7 +397,7 @@ retry_stored(JsCycle *cycle)
 	js_txn_begin("retrying stored records");
 	js_arg_text(&args, cycle->stream->entity);
 	js_arg_name(&args, cycle->stream->server);
-	apply.run_id = cycle->run_id;
+	apply.run = &cycle->run;
 	apply.skip_locked = true;
 	apply.retrying = true;
 	apply.defer_deletes = true;

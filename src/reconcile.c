@@ -147,7 +147,7 @@ js_reconcile_slice(JsCycle *cycle)
 		js_cycle_end(cycle);
 		return;
 	}
-	if (r != NULL && (progress == NULL || r->run_id != run_id))
+	if (r != NULL && (progress == NULL || r->run.id != run_id))
 	{
 		js_reconcile_free(r);
 		r = NULL;
@@ -158,7 +158,12 @@ js_reconcile_slice(JsCycle *cycle)
 		r->next = under_way;
 		under_way = r;
 		r->repair = true;
-		r->run_id = run_id;
+		js_run_begin(&r->run,
+					 MemoryContextStrdup(r->mcxt, cycle->stream->entity),
+					 MemoryContextStrdup(r->mcxt, cycle->stream->server),
+					 "reconcile");
+		r->run.id = run_id;
+		r->run.stored = run_id != 0;
 		r->found = found;
 		r->whole = progress == NULL;
 	}
@@ -172,7 +177,7 @@ js_reconcile_slice(JsCycle *cycle)
 void
 js_reconcile_all(JsCycle *cycle)
 {
-	cycle->reconcile->run_id = cycle->run_id;
+	cycle->reconcile->run = cycle->run;
 	cycle->reconcile->whole = true;
 	cycle->reconcile->slice_end = DT_NOEND;
 	begin_walk(cycle, cycle->reconcile, NULL, 0);
@@ -185,7 +190,7 @@ sweep(JsCycle *cycle)
 	JsApply		apply = {0};
 
 	js_txn_begin("looking at local rows");
-	apply.run_id = cycle->run_id;
+	apply.run = &cycle->run;
 	apply.skip_locked = true;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->stream, false);
 	js_sweep(&apply);
@@ -255,9 +260,8 @@ begin_walk(JsCycle *cycle, JsReconcile *r, Jsonb *progress,
 	js_internal_begin(&security);
 	if (progress == NULL)
 		last_record = js_seen_last_record();
-	if (r->run_id == 0)
-		r->run_id = js_run_start(cycle->stream->entity, cycle->stream->server,
-								 "reconcile");
+	if (!r->run.stored)
+		js_run_store(&r->run, &r->counts);
 	js_internal_end(&security);
 	js_txn_end();
 	if (r->seen == NULL)
@@ -328,7 +332,7 @@ compare_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick)
 	for (int i = from; i < from + CHUNK && i < list_length(page->records); i++)
 		records = lappend(records, list_nth(page->records, i));
 	js_txn_begin("comparing records");
-	apply.run_id = r->run_id;
+	apply.run = &r->run;
 	apply.tick = tick;
 	apply.skip_locked = true;
 	apply.defer_deletes = true;
@@ -377,7 +381,7 @@ js_reconcile_records(JsCycle *cycle, JsApply *apply, List *records)
 		MemoryContextSwitchTo(old);
 	}
 	r->counts = apply->counts;
-	js_run_progress(r->run_id, &r->counts);
+	js_run_progress(&r->run, &r->counts);
 }
 
 /*
@@ -556,7 +560,7 @@ save(JsCycle *cycle, JsReconcile *r, Jsonb *progress, bool done, bool failed)
 	js_internal_begin(&security);
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
 	js_arg_jsonb(&args, progress);
-	js_arg(&args, Int64GetDatum(r->run_id));
+	js_arg(&args, Int64GetDatum(r->run.id));
 	js_arg(&args, Int64GetDatum(r->seen ? r->seen->last_record : 0));
 	js_arg(&args, Int64GetDatum(r->found));
 	js_arg(&args, BoolGetDatum(done || failed));
@@ -575,7 +579,7 @@ complete(JsCycle *cycle)
 	if (r->listing && r->repair)
 		repair_listed(cycle, r);
 	if (r->whole && !r->seen->spoilt)
-		js_absent_settle(cycle, r->seen, r->run_id, r->repair, note_absent,
+		js_absent_settle(cycle, r->seen, &r->run, r->repair, note_absent,
 						 finished);
 	else
 		finished(cycle);
@@ -588,7 +592,7 @@ repair_listed(JsCycle *cycle, JsReconcile *r)
 	JsApply		apply = {0};
 
 	js_txn_begin("repairing what differs");
-	apply.run_id = r->run_id;
+	apply.run = &r->run;
 	apply.tick = cycle->tick;
 	apply.skip_locked = true;
 	apply.look_closely = true;
@@ -622,7 +626,7 @@ finished(JsCycle *cycle)
 	save(cycle, r, NULL, true, false);
 	js_txn_begin("completing a comparison");
 	js_internal_begin(&security);
-	js_run_finish(r->run_id, &r->counts, NULL);
+	js_run_finish(&r->run, &r->counts, NULL);
 	js_arg_text(&args, cycle->stream->entity);
 	js_arg_name(&args, cycle->stream->server);
 	js_arg(&args, Int64GetDatum(r->found));
@@ -661,7 +665,7 @@ js_reconcile_give_up(JsCycle *cycle, const char *problem)
 	save(cycle, r, NULL, false, true);
 	js_txn_begin("ending a comparison");
 	js_internal_begin(&security);
-	js_run_finish(r->run_id, &r->counts,
+	js_run_finish(&r->run, &r->counts,
 				  js_server_redact(cycle->server, problem));
 	js_internal_end(&security);
 	js_txn_end();

@@ -19,7 +19,7 @@ typedef struct JsReconcile
 								 * repaired at the end */
 	bool		whole;			/* no part of the walk was missed */
 	bool		more;			/* there is another page */
-	int64		run_id;
+	JsRun		run;
 	int64		found;
 	JsCounts	counts;
 	JsSeen	   *seen;

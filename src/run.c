@@ -361,7 +361,7 @@ run_cycle(MemoryContext mcxt, int32 stream_id, const char *what,
 static void
 add_up(Total *total, JsCycle *cycle, MemoryContext mcxt)
 {
-	total->run_id = cycle->run_id;
+	total->run_id = cycle->run.id;
 	total->counts.processed += cycle->counts.processed;
 	total->counts.created += cycle->counts.created;
 	total->counts.updated += cycle->counts.updated;

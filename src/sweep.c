@@ -389,8 +389,8 @@ js_drift_record(JsApply *apply, const JsDrift *drift)
 	js_arg_jsonb(&args, drift->pms);
 	js_arg_text(&args, drift->reason);
 	js_arg(&args, BoolGetDatum(drift->repaired));
-	if (apply->run_id != 0)
-		js_arg(&args, Int64GetDatum(apply->run_id));
+	if (apply->run != NULL)
+		js_arg(&args, Int64GetDatum(js_run_number(apply->run)));
 	else
 		js_arg_null(&args);
 	js_run(&statement, &args);
