@@ -384,11 +384,14 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 	{
 		JsSecurity	security;
 		JsRowState	state;
+		bool		quiet = js_rowheap_quiet(entity);
 
-		js_owner_begin(&security, entity->owner);
+		if (!quiet)
+			js_owner_begin(&security, entity->owner);
 		state = js_row_lock(entity, link->local_id, apply->skip_locked,
 							&applied->row);
-		js_owner_end(&security);
+		if (!quiet)
+			js_owner_end(&security);
 		if (state == JS_ROW_LOCKED)
 		{
 			js_apply_waiting(apply, record, "another session holds the row");

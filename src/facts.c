@@ -19,6 +19,7 @@
 #include "merge.h"
 #include "notes.h"
 #include "plan.h"
+#include "rowheap.h"
 #include "secure.h"
 
 static void hold_suspects(JsApply *apply, JsFieldState *states,
@@ -175,6 +176,7 @@ write_row(JsApply *apply, JsApplied *applied, JsFieldState *states,
 	const char *id = NULL;
 	JsSecurity	security;
 	bool		any = false;
+	bool		quiet;
 	bool		written;
 
 	*after = applied->row;
@@ -189,9 +191,12 @@ write_row(JsApply *apply, JsApplied *applied, JsFieldState *states,
 		id = applied->link->external_id;
 	if (!any && id == NULL)
 		return;
-	js_owner_begin(&security, entity->owner);
+	quiet = js_rowheap_quiet(entity);
+	if (!quiet)
+		js_owner_begin(&security, entity->owner);
 	written = js_row_update(entity, after, write, values, id);
-	js_owner_end(&security);
+	if (!quiet)
+		js_owner_end(&security);
 	if (!written)
 		ereport(ERROR,
 				(errcode(ERRCODE_JS_BAD_RECORD),

@@ -19,12 +19,14 @@
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -39,7 +41,13 @@ static JsHeapPage *current = NULL;
 static void prepare_estate(JsHeap *heap);
 static void prepare_triggers(JsHeap *heap);
 static bool is_capture(Oid function);
+static bool is_quiet(JsHeap *heap);
 static void close_heap(JsHeap *heap);
+static bool next_version(JsHeap *heap, IndexScanDesc scan,
+						 TupleTableSlot *slot, bool write);
+static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
+						  TupleTableSlot *slot, bool write, bool *all_dead);
+static void make_room(JsHeap *heap, ItemPointer tid, Size len);
 static void end_statement(JsHeap *heap);
 
 /* From now on keep tables open, until the end of this subtransaction. */
@@ -113,6 +121,7 @@ js_heap_open(Oid relid)
 	heap->estate->es_opened_result_relations = list_make1(heap->info);
 	prepare_triggers(heap);
 	ExecOpenIndices(heap->info, false);
+	heap->quiet = is_quiet(heap);
 	heap->found = table_slot_create(heap->rel, NULL);
 	heap->locked = table_slot_create(heap->rel, NULL);
 	heap->fresh = table_slot_create(heap->rel, NULL);
@@ -187,6 +196,31 @@ is_capture(Oid function)
 		get_func_namespace(function) == get_namespace_oid(JS_SCHEMA, true);
 }
 
+/*
+ * Does an update run no code that a user could have written: triggers,
+ * constraints, generated columns, expressions of indexes, types?
+ */
+static bool
+is_quiet(JsHeap *heap)
+{
+	TupleDesc	tupdesc = RelationGetDescr(heap->rel);
+	TupleConstr *constraints = tupdesc->constr;
+
+	if (heap->fires_before || heap->fires_after ||
+		heap->rel->rd_rel->relispartition ||
+		(constraints != NULL && (constraints->num_check > 0 ||
+								 constraints->has_generated_stored)))
+		return false;
+	for (int i = 0; i < heap->info->ri_NumIndices; i++)
+		if (RelationGetIndexPredicate(heap->info->ri_IndexRelationDescs[i]) != NIL ||
+			RelationGetIndexExpressions(heap->info->ri_IndexRelationDescs[i]) != NIL)
+			return false;
+	for (int i = 0; i < tupdesc->natts; i++)
+		if (TupleDescAttr(tupdesc, i)->atttypid >= FirstNormalObjectId)
+			return false;
+	return true;
+}
+
 /* Done with a table, unless it is kept. */
 void
 js_heap_close(JsHeap *heap)
@@ -258,11 +292,12 @@ js_heap_index(JsHeap *heap, Oid indexid, int nkeys)
 
 /*
  * Find the row of the index's keys, as it is committed now; it is in
- * heap->found then.  Where it is to be unique, two are none: found is empty
- * then, else it is not.  The scan keeps no pin.
+ * heap->found then, which keeps its page pinned until it is cleared.  Where it
+ * is to be unique, two are none: found is empty then, else it is not.  write
+ * says that it is going to be written.
  */
 bool
-js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique)
+js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique, bool write)
 {
 	MemoryContext old = MemoryContextSwitchTo(heap->mcxt);
 	bool		found;
@@ -273,22 +308,94 @@ js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique)
 										 GetActiveSnapshot(), index->nkeys);
 	index->scan->xs_snapshot = GetActiveSnapshot();
 	index_rescan(index->scan, index->keys, index->nkeys, NULL, 0);
-	found = index_getnext_slot(index->scan, ForwardScanDirection,
-							   heap->found);
-	if (found)
-		ExecMaterializeSlot(heap->found);
+	ExecClearTuple(heap->found);
+	found = next_version(heap, index->scan, heap->found, write);
 	if (found && unique)
 	{
 		/* is there another one? */
-		if (index_getnext_slot(index->scan, ForwardScanDirection,
-							   heap->locked))
+		if (next_version(heap, index->scan, heap->locked, false))
 			found = false;
 		ExecClearTuple(heap->locked);
 	}
-	table_index_fetch_reset(index->scan->xs_heapfetch);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
 	return found;
+}
+
+/* The next visible version that an index scan finds. */
+static bool
+next_version(JsHeap *heap, IndexScanDesc scan, TupleTableSlot *slot,
+			 bool write)
+{
+	ItemPointer tid;
+
+	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	{
+		bool		all_dead;
+
+		if (fetch_version(heap, tid, scan->xs_snapshot, slot, write,
+						  &all_dead))
+			return true;
+		if (!scan->xactStartedInRecovery)
+			scan->kill_prior_tuple = all_dead;
+	}
+	return false;
+}
+
+/*
+ * Fetch the visible version of the row whose first version is at tid.
+ *
+ * An ordinary index scan prunes nearly every page that it comes by, since
+ * nearly every one was written by the page of records before; that costs more
+ * than the look-up.  Here a page is pruned only where the next version would
+ * not fit otherwise: for many versions at once.
+ */
+static bool
+fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
+			  TupleTableSlot *slot, bool write, bool *all_dead)
+{
+	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) slot)->base.tupdata;
+	Buffer		buffer = ReadBuffer(heap->rel,
+									ItemPointerGetBlockNumber(tid));
+	ItemPointerData at = *tid;
+	bool		found;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	found = heap_hot_search_buffer(&at, heap->rel, buffer, snapshot, tuple,
+								   all_dead, true);
+	if (found && write &&
+		PageGetHeapFreeSpace(BufferGetPage(buffer)) < MAXALIGN(tuple->t_len))
+	{
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		heap_page_prune_opt(heap->rel, buffer);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		at = *tid;
+		found = heap_hot_search_buffer(&at, heap->rel, buffer, snapshot,
+									   tuple, all_dead, true);
+	}
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (!found)
+	{
+		ReleaseBuffer(buffer);
+		return false;
+	}
+	tuple->t_self = at;
+	tuple->t_tableOid = RelationGetRelid(heap->rel);
+	slot->tts_tableOid = tuple->t_tableOid;
+	ExecStorePinnedBufferHeapTuple(tuple, slot, buffer);
+	return true;
+}
+
+/* Prune a page that has no room for another version of its row at tid. */
+static void
+make_room(JsHeap *heap, ItemPointer tid, Size len)
+{
+	Buffer		buffer = ReadBuffer(heap->rel,
+									ItemPointerGetBlockNumber(tid));
+
+	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < MAXALIGN(len))
+		heap_page_prune_opt(heap->rel, buffer);
+	ReleaseBuffer(buffer);
 }
 
 /*
@@ -347,6 +454,9 @@ js_heap_update(JsHeap *heap, ItemPointer tid, bool locked)
 	JsUpdateIndexes indexes;
 
 	CheckCmdReplicaIdentity(heap->rel, CMD_UPDATE);
+	ExecClearTuple(heap->found);
+	make_room(heap, tid, ExecFetchSlotHeapTuple(heap->fresh, true,
+												NULL)->t_len);
 	result = table_tuple_update(heap->rel, tid, heap->fresh,
 								GetCurrentCommandId(true), InvalidSnapshot,
 								InvalidSnapshot, locked, &failure, &mode,

@@ -42,6 +42,7 @@ typedef struct JsHeap
 	bool		kept;			/* until js_heap_page_end() */
 	bool		fires_before;	/* has BEFORE ROW triggers */
 	bool		fires_after;	/* has AFTER ROW triggers, ours not counted */
+	bool		quiet;			/* writing it runs no code of users */
 	JsHeapIndex *indexes;
 	void	   *extra;			/* what the user of it keeps with it */
 	MemoryContext mcxt;
@@ -73,7 +74,8 @@ extern bool js_heap_paged(void);
 extern JsHeap *js_heap_open(Oid relid);
 extern void js_heap_close(JsHeap *heap);
 extern JsHeapIndex *js_heap_index(JsHeap *heap, Oid indexid, int nkeys);
-extern bool js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique);
+extern bool js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique,
+						 bool write);
 extern JsHeapLock js_heap_lock(JsHeap *heap, bool skip_locked);
 extern JsHeapLock js_heap_update(JsHeap *heap, ItemPointer tid,
 								 bool locked);

@@ -130,10 +130,10 @@ find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
 	text	   *id = cstring_to_text(external_id);
 	bool		found;
 
-	index->keys[0].sk_argument = Int32GetDatum(entity_id);
-	index->keys[1].sk_argument = PointerGetDatum(id);
+	index->keys[0].sk_argument = PointerGetDatum(id);
+	index->keys[1].sk_argument = Int32GetDatum(entity_id);
 	index->keys[2].sk_argument = Int32GetDatum(stream_id);
-	found = js_heap_find(heap, index, false);
+	found = js_heap_find(heap, index, false, false);
 	pfree(id);
 	return found;
 }
@@ -145,7 +145,7 @@ find_record(JsHeap *heap, int64 record_id)
 	JsHeapIndex *index = ((LinkAccess *) heap->extra)->primary;
 
 	index->keys[0].sk_argument = Int64GetDatum(record_id);
-	return js_heap_find(heap, index, false);
+	return js_heap_find(heap, index, false, false);
 }
 
 /* Find a link by its row. */
@@ -158,7 +158,7 @@ find_local(JsHeap *heap, int32 entity_id, const char *local_id)
 
 	index->keys[0].sk_argument = Int32GetDatum(entity_id);
 	index->keys[1].sk_argument = PointerGetDatum(id);
-	found = js_heap_find(heap, index, false);
+	found = js_heap_find(heap, index, false, false);
 	pfree(id);
 	return found;
 }

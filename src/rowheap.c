@@ -97,6 +97,16 @@ js_rowheap_usable(JsEntity *entity)
 	return js_heap_paged() && js_rowheap_obstacle(entity) == NULL;
 }
 
+/*
+ * Does reading and updating rows run no code of users, here and now?  Then
+ * there is no need to become the owner of the table.
+ */
+bool
+js_rowheap_quiet(JsEntity *entity)
+{
+	return js_rowheap_usable(entity) && open_rows(entity)->quiet;
+}
+
 /* What is in the way of writing a table directly? */
 static const char *
 find_obstacle(JsEntity *entity)
@@ -247,7 +257,7 @@ static JsRowState
 lock_found(JsEntity *entity, JsHeap *heap, JsHeapIndex *index, bool unique,
 		   bool skip_locked, JsRow *row)
 {
-	while (js_heap_find(heap, index, unique))
+	while (js_heap_find(heap, index, unique, true))
 	{
 		switch (js_heap_lock(heap, skip_locked))
 		{

@@ -13,6 +13,7 @@
 extern void js_rowheap_define_settings(void);
 extern const char *js_rowheap_obstacle(JsEntity *entity);
 extern bool js_rowheap_usable(JsEntity *entity);
+extern bool js_rowheap_quiet(JsEntity *entity);
 extern JsRowState js_rowheap_lock(JsEntity *entity, const char *local_id,
 								  bool skip_locked, JsRow *row);
 extern bool js_rowheap_lock_external(JsEntity *entity,

@@ -56,7 +56,7 @@ COMMENT ON COLUMN jacksync.link.pms_updated_at IS 'when the PMS changed the reco
 COMMENT ON COLUMN jacksync.link.last_sync_at IS 'when the record was last brought in line';
 COMMENT ON COLUMN jacksync.link.hash IS 'hash of the record as the PMS sent it and of the rules it was applied by; NULL: look again';
 
-CREATE UNIQUE INDEX link_external ON jacksync.link (entity_id, external_id, stream_id);
+CREATE UNIQUE INDEX link_external ON jacksync.link (external_id, entity_id, stream_id);
 CREATE UNIQUE INDEX link_local ON jacksync.link (entity_id, local_id);
 CREATE INDEX link_dirty ON jacksync.link (entity_id, stream_id) WHERE dirty;
 CREATE INDEX link_open ON jacksync.link (intent_id) WHERE intent_id IS NOT NULL;
