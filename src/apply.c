@@ -570,6 +570,7 @@ js_apply_insert(JsApply *apply, JsRecord *record, JsLink *link,
 	{
 		JsSubject	subject = js_apply_subject(apply, link);
 
+		js_apply_settled(apply, link);
 		js_failure_resolved(&subject, "pull");
 	}
 	return true;

@@ -237,10 +237,14 @@ mark_record(JsEntity *entity, int32 stream_id, RowChanges *changes)
 	link->local_id = changes->local_id;
 	mark_changed(entity, link, changes);
 	if (changes->deleted && link->state == JS_LINKED)
+	{
 		link->state = JS_DELETED_HERE;
+		link->push_failures = 0;	/* of its changes; this is another matter */
+	}
 	else if (!changes->deleted && link->state == JS_DELETED_HERE)
 		link->state = JS_LINKED;
-	if (changes->deleted && link->state == JS_NEW_HERE && link->intent_id == 0)
+	if (changes->deleted && link->state == JS_NEW_HERE &&
+		link->intent_id == 0 && !link->failed)
 	{
 		static JsStatement statement = {
 			"DELETE FROM jacksync.link WHERE record_id = $1",

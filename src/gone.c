@@ -196,6 +196,7 @@ js_apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 
 		js_conflict_release(&subject, NULL);
 	}
+	js_apply_settled(apply, link);
 	/* without a row, its key is free for another one */
 	if (deleted || link->state == JS_DELETED_HERE)
 		link->local_id = NULL;

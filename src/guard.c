@@ -40,7 +40,6 @@ static ErrorData *try_until_blameless(Attempt *attempt);
 static void try_once(void *arg);
 static bool blame(JsApply *apply, ErrorData *error);
 static void store_failure(JsApply *apply, Jsonb *raw, ErrorData *error);
-static void store_unsettled(JsApply *apply, int64 record_id, ErrorData *error);
 
 /*
  * Apply one record in a subtransaction of its own; if it fails, store it.
@@ -74,7 +73,7 @@ js_apply_settle(JsApply *apply, int64 record_id, JsApplied *applied)
 
 	if (error == NULL)
 		return attempt.result;
-	store_unsettled(apply, record_id, error);
+	js_apply_postpone(apply, record_id, error->sqlerrcode, error->message);
 	return false;
 }
 
@@ -218,18 +217,26 @@ store_failure(JsApply *apply, Jsonb *raw, ErrorData *error)
 	js_run(&mark, &args);
 }
 
-/* A record whose local changes could not be decided is tried later. */
-static void
-store_unsettled(JsApply *apply, int64 record_id, ErrorData *error)
+/*
+ * A record's local changes cannot be decided or pushed now, for a reason of
+ * its own: they are tried later, at growing intervals, and the others go on.
+ * When its error is dead, nothing more is tried until it changes again.
+ */
+void
+js_apply_postpone(JsApply *apply, int64 record_id, int sqlstate,
+				  const char *message)
 {
+	/* failures of a delete are refusals: they end it */
 	static JsStatement postpone = {
 		"UPDATE jacksync.link l SET failed = true,"
-		" push_failures = push_failures + 1, dirty = e.state <> 'dead',"
-		" next_push_at = e.next_attempt_at"
-		" FROM jacksync.sync_error e WHERE l.record_id = $1"
-		" AND e.entity = $2 AND e.server IS NOT DISTINCT FROM $3"
-		" AND e.local_id = l.local_id AND e.direction = 'push'"
-		" AND e.state IN ('retry', 'dead')",
+		" push_failures = push_failures + CASE l.state WHEN 'd' THEN 0 ELSE 1 END,"
+		" dirty = e.error_state <> 'dead', next_push_at = e.next_attempt_at"
+		" FROM (SELECT state AS error_state, next_attempt_at, local_id, external_id"
+		" FROM jacksync.sync_error WHERE entity = $2"
+		" AND server IS NOT DISTINCT FROM $3 AND direction = 'push'"
+		" AND state IN ('retry', 'dead')) e WHERE l.record_id = $1"
+		" AND e.local_id IS NOT DISTINCT FROM l.local_id"
+		" AND e.external_id IS NOT DISTINCT FROM l.external_id",
 		{INT8OID, TEXTOID, NAMEOID}
 	};
 	JsLink	   *link = js_link_lock(record_id, false);
@@ -241,14 +248,32 @@ store_unsettled(JsApply *apply, int64 record_id, ErrorData *error)
 		return;
 	subject = js_apply_subject(apply, link);
 	failure.direction = "push";
-	failure.sqlstate = unpack_sql_state(error->sqlerrcode);
-	failure.error = error->message;
+	failure.sqlstate = unpack_sql_state(sqlstate);
+	failure.error = message;
 	js_failure_record(&subject, &failure);
+	apply->open_errors = true;
 	apply->counts.errors++;
 	js_arg(&args, Int64GetDatum(record_id));
 	js_arg_text(&args, subject.entity);
 	js_arg_name(&args, subject.server);
 	js_run(&postpone, &args);
+}
+
+/*
+ * Nothing of a record's local changes waits any more: what failed of them is
+ * over.  The link is changed, not written.
+ */
+void
+js_apply_settled(JsApply *apply, JsLink *link)
+{
+	JsSubject	subject;
+
+	if (!apply->open_errors && !link->failed && link->push_failures == 0)
+		return;
+	link->failed = false;
+	link->push_failures = 0;
+	subject = js_apply_subject(apply, link);
+	js_failure_resolved(&subject, "push");
 }
 
 /* Store a record that cannot be applied now, though nothing is wrong. */

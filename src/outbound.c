@@ -373,8 +373,8 @@ postpone(JsCycle *cycle, const char *message)
 	JsApply		apply = {0};
 
 	js_outbound_begin(cycle, &apply, "recording that a record could not be read");
-	js_push_postpone(&apply, cycle->reading_record,
-					 js_answer_words(cycle, message));
+	js_apply_postpone(&apply, cycle->reading_record, ERRCODE_JS_REMOTE,
+					  js_answer_words(cycle, message));
 	js_outbound_end(cycle, &apply);
 	next_record(cycle);
 }

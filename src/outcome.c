@@ -59,7 +59,6 @@ js_push_accepted(JsApply *apply, JsIntent *intent, Jsonb *answer,
 				 const char *version)
 {
 	JsLink	   *link = lock_for(intent);
-	JsSubject	subject;
 	Jsonb	   *ignored;
 
 	close_intent(intent, "done", intent->accepted ? intent->accepted : 200,
@@ -74,7 +73,6 @@ js_push_accepted(JsApply *apply, JsIntent *intent, Jsonb *answer,
 		link->version = pstrdup(version);
 	apply->counts.pushed++;
 
-	subject = js_apply_subject(apply, link);
 	if (JB_ROOT_COUNT(ignored) > 0)
 		report(apply, link, ignored,
 			   "the PMS took the request, and kept its own value");
@@ -83,11 +81,7 @@ js_push_accepted(JsApply *apply, JsIntent *intent, Jsonb *answer,
 		bool		alone;
 
 		if (js_refused(link->record_id, &alone) == NULL)
-		{
-			link->push_failures = 0;
-			link->failed = false;
-			js_failure_resolved(&subject, "push");
-		}
+			js_apply_settled(apply, link);
 	}
 	if (!intent->more && JB_ROOT_COUNT(ignored) == 0)
 	{
@@ -259,11 +253,9 @@ js_push_deleted(JsApply *apply, JsIntent *intent, int status, Jsonb *answer)
 			   "the record was deleted at the PMS while its row was inserted here again");
 	else
 	{
-		link->push_failures = 0;
-		link->failed = false;
-		link->local_id = NULL;
-		js_failure_resolved(&subject, "push");
+		js_apply_settled(apply, link);
 		js_failure_resolved(&subject, "pull");
+		link->local_id = NULL;
 	}
 	link->state = JS_TOMBSTONE;
 	link->dirty = link->waiting = link->must_pull = false;

@@ -58,7 +58,7 @@ static bool goes_into_new(JsField *field, JsOperation *operation);
 static JsIntent *insert_intent(JsLink *link, const char *kind, int place,
 							   Jsonb *changes, Jsonb *row_values,
 							   Jsonb *derived);
-static void forget_link(JsLink *link);
+static void forget_link(JsApply *apply, JsLink *link);
 
 /*
  * Records of the stream with local changes that may wait to go out: numbers
@@ -206,13 +206,7 @@ without_refused(JsApply *apply, JsLink *link, Jsonb *pending, bool *alone)
 	if (JB_ROOT_COUNT(left) == 0 && link->push_failures > 0 &&
 		(JB_ROOT_COUNT(result) == 0 ||
 		 (refused != NULL && JB_ROOT_COUNT(refused) > 0)))
-	{
-		JsSubject	subject = js_apply_subject(apply, link);
-
-		link->failed = false;
-		link->push_failures = 0;
-		js_failure_resolved(&subject, "push");
-	}
+		js_apply_settled(apply, link);
 	return result;
 }
 
@@ -346,7 +340,7 @@ claim_create(JsApply *apply, JsApplied *applied)
 	if (!applied->row_found)
 	{
 		/* it came and went before the PMS ever heard of it */
-		forget_link(link);
+		forget_link(apply, link);
 		return NULL;
 	}
 	values = js_row_values(apply->entity, &applied->row);
@@ -405,7 +399,7 @@ claim_delete(JsApply *apply, JsLink *link)
 
 	if (link->external_id == NULL)
 	{
-		forget_link(link);
+		forget_link(apply, link);
 		return NULL;
 	}
 	if (apply->entity->on_local_delete == JS_DELETE_PUSH &&
@@ -535,41 +529,9 @@ js_push_creating(int32 stream_id)
 	return js_get_bool(0, 1);
 }
 
-/*
- * A record that cannot be pushed now, for a reason of its own: it is tried
- * later, at growing intervals, and the others go on.
- */
-void
-js_push_postpone(JsApply *apply, int64 record_id, const char *message)
-{
-	static JsStatement statement = {
-		"UPDATE jacksync.link SET next_push_at = pg_catalog.now() + least('1 hour'::interval,"
-		" '30 s'::interval * pg_catalog.power(2, least(push_failures, 8)))"
-		" WHERE record_id = $1",
-		{INT8OID}
-	};
-	JsLink	   *link = js_link_lock(record_id, false);
-	JsSubject	subject;
-	JsFailure	failure = {0};
-	JsArgs		args = {0};
-
-	if (link == NULL)
-		return;
-	subject = js_apply_subject(apply, link);
-	failure.direction = "push";
-	failure.sqlstate = unpack_sql_state(ERRCODE_JS_REMOTE);
-	failure.error = message;
-	js_failure_record(&subject, &failure);
-	apply->counts.errors++;
-	link->failed = true;
-	js_link_update(link);
-	js_arg(&args, Int64GetDatum(record_id));
-	js_run(&statement, &args);
-}
-
 /* The PMS never heard of it, and the row is gone. */
 static void
-forget_link(JsLink *link)
+forget_link(JsApply *apply, JsLink *link)
 {
 	static JsStatement statement = {
 		"DELETE FROM jacksync.link WHERE record_id = $1",
@@ -577,6 +539,7 @@ forget_link(JsLink *link)
 	};
 	JsArgs		args = {0};
 
+	js_apply_settled(apply, link);
 	js_arg(&args, Int64GetDatum(link->record_id));
 	js_run(&statement, &args);
 }

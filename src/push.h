@@ -44,8 +44,6 @@ extern JsIntent *js_push_copy(MemoryContext mcxt, JsIntent *intent);
 extern List *js_push_unknown(JsStream *stream);
 extern bool js_push_creating(int32 stream_id);
 extern void js_push_durable(void);
-extern void js_push_postpone(JsApply *apply, int64 record_id,
-							 const char *message);
 
 /* in outcome.c */
 extern void js_push_accepted(JsApply *apply, JsIntent *intent,

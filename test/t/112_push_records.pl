@@ -190,6 +190,53 @@ is($pms->record('guests', 'GST-000001')->{deleted}, JSON::PP::true, 'a delete is
 is($sql->("SELECT deleted FROM jacksync.record WHERE external_id = 'GST-000001'"), 't', 'a tombstone stays');
 $sql->("SELECT jacksync.apply('guests', '$late', 'sample_pms')");
 is($sql->("SELECT count(*) FROM guests WHERE external_id = 'GST-000001'"), 0, 'a late page does not revive it');
+
+# what failed is over when nothing waits any more
+my $open = sub { return $sql->("SELECT coalesce(string_agg(state || ' ' || error, '/'), '') FROM jacksync.sync_error WHERE state IN ('retry', 'waiting', 'dead')"); };
+my $push_at_once = sub { $sql->("UPDATE jacksync.link SET next_push_at = NULL"); $sync->('guests'); };
+is($open->(), '', 'nothing has failed');
+my $unreadable = { kind => 'garbage', match => { method => 'GET', path => '/v1/guests/GST-000010' }, count => 1 };
+$push->(%find, read_before_write => JSON::PP::true);
+for my $how (
+	[ 'an edit that is undone', sub { $sql->("UPDATE guests SET tags = t.tags FROM t WHERE external_id = 'GST-000010'") } ],
+	[ 'an edit that the PMS has made too', sub { $pms->edit('guests', 'GST-000010', { tags => ['an edit that the PMS has made too'] }) } ],
+	[ 'an edit that is deleted', sub { $sql->("DELETE FROM guests WHERE external_id = 'GST-000010'") } ])
+{
+	my ($what, $end) = @$how;
+	$sql->("DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT tags FROM guests WHERE external_id = 'GST-000010'; UPDATE guests SET tags = ARRAY['$what'] WHERE external_id = 'GST-000010'");
+	$pms->faults($unreadable);
+	$node->psql('postgres', "CALL jacksync.push('guests')");
+	is($open->(), q(retry the PMS's answer to push.read is not the record), "$what: it waits");
+	is($sql->("SELECT next_push_at > now() + interval '20 s' FROM jacksync.link WHERE external_id = 'GST-000010'"), 't', "$what: for the next try");
+	$end->();
+	$push_at_once->();
+	is($open->(), '', "$what: the error is over");
+}
+is($pms->requests('DELETE', qr/GST-000010/), 1, 'and the delete was told');
+$push->(%find);
+
+# a change that was refused does not keep its row from being deleted
+$pms->faults({ kind => 'status', status => 422, match => { method => 'PATCH', path => '/v1/guests/GST-000011' }, count => 1 });
+$sql->("UPDATE guests SET tags = '{refused}' WHERE external_id = 'GST-000011'");
+$sync->('guests');
+like($open->(), qr/^dead the PMS answered HTTP 422/, 'an update is refused');
+$sql->("DELETE FROM guests WHERE external_id = 'GST-000011'");
+$sync->('guests');
+is($pms->requests('DELETE', qr/GST-000011/) . $open->(), 1, 'the delete of its row is not, and the error is over');
+
+# nor does a dead letter outlive a record that the PMS deletes, or a row that the PMS never had
+$pms->faults(map { { kind => 'status', status => 422, match => { path => '/v1/guests', method => $_ }, count => 1 } } qw(PATCH POST));
+$sql->("UPDATE guests SET tags = '{refused}' WHERE external_id = 'GST-000012'; UPDATE jacksync.entity SET on_pms_delete = 'delete' WHERE entity = 'guests'");
+$insert->('refused');
+$sync->('guests');
+is($open->() =~ s{: [^/]*}{}gr, 'dead the PMS answered HTTP 422/dead the PMS answered HTTP 422', 'an update and a new row are refused');
+$pms->delete('guests', 'GST-000012');
+$sql->("DELETE FROM guests WHERE name = 'refused'");
+$sync->('guests');
+is($open->() . $sql->("SELECT count(*) FROM guests WHERE external_id = 'GST-000012'"), '0', 'both are gone, and so are the errors');
+$sql->("UPDATE jacksync.entity SET on_pms_delete = DEFAULT WHERE entity = 'guests'");
+
+# at a PMS that forgets what it deletes
 $pms->config({ tombstones => JSON::PP::false });
 $pms->control('POST', 'vanish/guests/GST-000002', {});
 $sql->("DELETE FROM guests WHERE external_id = 'GST-000002'");
