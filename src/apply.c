@@ -90,7 +90,9 @@ js_apply_begin(JsApply *apply, const char *entity, JsStream *stream,
 		apply->pending_deletes = js_deletes_any(stream->stream_id);
 	if (stream != NULL && stream->push != NULL)
 		apply->open_creates = js_push_creating(stream->stream_id);
-	if (js_fold(apply->entity, js_apply_stream_id(apply)) > 0)
+	if (apply->lazy)
+		apply->log = js_fold_begin(apply->entity, js_apply_stream_id(apply));
+	else if (js_fold(apply->entity, js_apply_stream_id(apply)) > 0)
 		apply->entity = js_entity_by_name(entity, false);
 	JS_FAULT("cp03");
 }
@@ -184,6 +186,9 @@ js_apply_page(JsApply *apply, List *records)
 			MemoryContextReset(record_context);
 		}
 		MemoryContextSwitchTo(mcxt);
+		if (apply->log != NULL)
+			js_fold_some(apply->log, apply->entity, js_apply_stream_id(apply),
+						 Max(list_length(records) / 64, 16));
 		js_heap_page_end(&page);
 		ReleaseCurrentSubTransaction();
 		done = true;
@@ -206,6 +211,9 @@ js_apply_page(JsApply *apply, List *records)
 
 	apply->counts = before;
 	apply->previews = NIL;
+	if (apply->log != NULL)
+		(void) js_fold(apply->entity, js_apply_stream_id(apply));
+	apply->log = NULL;
 	foreach(cell, records)
 	{
 		JsApplied	applied = {0};
@@ -325,6 +333,7 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 {
 	JsEntity   *entity = apply->entity;
 	JsLink	   *link;
+	char	   *local_id = NULL;
 
 	apply->counts.processed++;
 	if (version != NULL || apply->look_closely || apply->previewing)
@@ -332,11 +341,18 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 								   js_apply_stream_id(apply),
 								   record->external_id);
 	else if (js_link_gate(entity->entity_id, js_apply_stream_id(apply),
-						  record->external_id, (int64) record->hash, &link))
+						  record->external_id, (int64) record->hash, &link,
+						  apply->log ? &local_id : NULL))
 	{
-		apply->counts.unchanged++;
-		*known = true;
-		return true;
+		if (!js_fold_has(apply->log, local_id))
+		{
+			apply->counts.unchanged++;
+			*known = true;
+			return true;
+		}
+		link = js_link_by_external(entity->entity_id,
+								   js_apply_stream_id(apply),
+								   record->external_id);
 	}
 	if (record->tree != NULL)
 		js_tree_finish(apply->reader, entity, record);
@@ -363,6 +379,7 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 		js_apply_waiting(apply, record, "another session works on the record");
 		return false;
 	}
+	js_fold_link(apply->log, entity, link);
 	if (link->intent_id != 0)
 	{
 		/* R1: else our own push would come back as somebody's change */
@@ -388,8 +405,11 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 
 		if (!quiet)
 			js_owner_begin(&security, entity->owner);
-		state = js_row_lock(entity, link->local_id, apply->skip_locked,
-							&applied->row);
+		state = link->state == JS_TOMBSTONE ?
+			js_row_lock(entity, link->local_id, apply->skip_locked,
+						&applied->row) :
+			js_row_take(entity, link->local_id, apply->skip_locked,
+						&applied->row);
 		if (!quiet)
 			js_owner_end(&security);
 		if (state == JS_ROW_LOCKED)
@@ -481,6 +501,7 @@ first_sight(JsApply *apply, JsRecord *record, JsApplied *applied)
 			js_apply_waiting(apply, record, "a push of the record is open");
 			return false;
 		}
+		js_fold_link(apply->log, entity, link);
 	}
 	else
 	{

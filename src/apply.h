@@ -10,6 +10,7 @@
 
 #include "nodes/pg_list.h"
 
+#include "fold.h"
 #include "journal.h"
 #include "link.h"
 #include "recordtree.h"
@@ -52,6 +53,8 @@ typedef struct JsApply
 	int64		regressed;		/* records older than what we know */
 	int64		advanced;		/* and newer ones */
 	JsTreeReader *reader;		/* the page is of trees; NULL: of Jsonb */
+	bool		lazy;			/* only pages are applied: see log */
+	JsFoldLog  *log;			/* local changes to be taken up with records */
 	bool		previewing;
 	List	   *previews;		/* JsPreview */
 	MemoryContext mcxt;			/* for what outlives a record */

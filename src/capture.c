@@ -37,6 +37,7 @@
 #include "config.h"
 #include "faultpoint.h"
 #include "jacksync.h"
+#include "link.h"
 #include "row.h"
 #include "secure.h"
 #include "statement.h"
@@ -44,20 +45,6 @@
 
 JS_FUNCTION(jacksync_capture);
 JS_FUNCTION(jacksync_refuse_truncate);
-
-/* Columns of jacksync.change. */
-enum
-{
-	CHANGE_ID,
-	CHANGE_AT,
-	CHANGE_ENTITY,
-	CHANGE_OP,
-	CHANGE_WAITING,
-	CHANGE_LOCAL_ID,
-	CHANGE_OLD_LOCAL_ID,
-	CHANGE_COLUMNS,
-	CHANGE_NATTS
-};
 
 static Bitmapset *changed_columns(JsEntity *entity, TriggerData *trigger);
 static bool key_changed(JsEntity *entity, TriggerData *trigger);
@@ -397,27 +384,27 @@ log_change(JsEntity *entity, char op, bool waiting, const char *local_id,
 		   const char *old_local_id, Bitmapset *columns)
 {
 	Relation	rel = table_open(entity->change_relid, RowExclusiveLock);
-	Datum		values[CHANGE_NATTS];
-	bool		nulls[CHANGE_NATTS] = {0};
+	Datum		values[JS_CHANGE_NATTS];
+	bool		nulls[JS_CHANGE_NATTS] = {0};
 	HeapTuple	tuple;
 
-	values[CHANGE_ID] =
+	values[JS_CHANGE_ID] =
 		Int64GetDatum(nextval_internal(entity->change_seq, false));
 	/* what a trigger derives from what we write is nobody's edit */
-	values[CHANGE_AT] = TimestampTzGetDatum(op == 'u' && js_row_write_active() ?
+	values[JS_CHANGE_AT] = TimestampTzGetDatum(op == 'u' && js_row_write_active() ?
 											DT_NOBEGIN : GetCurrentTimestamp());
-	values[CHANGE_ENTITY] = Int32GetDatum(entity->entity_id);
-	values[CHANGE_OP] = CharGetDatum(op);
-	values[CHANGE_WAITING] = BoolGetDatum(waiting);
-	values[CHANGE_LOCAL_ID] = CStringGetTextDatum(local_id);
+	values[JS_CHANGE_ENTITY] = Int32GetDatum(entity->entity_id);
+	values[JS_CHANGE_OP] = CharGetDatum(op);
+	values[JS_CHANGE_WAITING] = BoolGetDatum(waiting);
+	values[JS_CHANGE_LOCAL_ID] = CStringGetTextDatum(local_id);
 	if (old_local_id != NULL)
-		values[CHANGE_OLD_LOCAL_ID] = CStringGetTextDatum(old_local_id);
+		values[JS_CHANGE_OLD_LOCAL_ID] = CStringGetTextDatum(old_local_id);
 	else
-		nulls[CHANGE_OLD_LOCAL_ID] = true;
+		nulls[JS_CHANGE_OLD_LOCAL_ID] = true;
 	if (!bms_is_empty(columns))
-		values[CHANGE_COLUMNS] = column_bits(columns);
+		values[JS_CHANGE_COLUMNS] = column_bits(columns);
 	else
-		nulls[CHANGE_COLUMNS] = true;
+		nulls[JS_CHANGE_COLUMNS] = true;
 
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	simple_heap_insert(rel, tuple);

@@ -13,10 +13,15 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -30,6 +35,32 @@
 #include "statement.h"
 
 #define FOLD_LIMIT 5000			/* changes in one transaction */
+#define BUCKETS 4096
+
+/* A row of the log. */
+typedef struct Change
+{
+	ItemPointerData tid;
+	char		op;
+	bool		waiting;
+	bool		taken;
+	uint32		hash;			/* of the key that the row had before */
+	int64		id;
+	TimestampTz at;
+	char	   *local_id;
+	char	   *old_local_id;	/* NULL: the same */
+	bytea	   *columns;		/* NULL: any */
+	struct Change *next;		/* of the same bucket */
+} Change;
+
+/* The log of one entity as it was read. */
+struct JsFoldLog
+{
+	Change	   *changes;
+	int			n;
+	int			room;
+	Change	  **buckets;
+};
 
 /* What happened to one row. */
 typedef struct RowChanges
@@ -46,8 +77,6 @@ typedef struct RowChanges
 	struct RowChanges *next;
 } RowChanges;
 
-#define BUCKETS 4096
-
 /* The rows of one fold. */
 typedef struct ChangeList
 {
@@ -55,14 +84,24 @@ typedef struct ChangeList
 	RowChanges *buckets[BUCKETS];
 } ChangeList;
 
-static RowChanges *read_changes(JsEntity *entity, int *n);
+static JsFoldLog *read_log(JsEntity *entity);
+static void read_change(Change *change, TupleTableSlot *slot);
+static int	compare_changes(const void *a, const void *b);
+static void index_log(JsFoldLog *log);
+static Change *find_change(JsFoldLog *log, const char *local_id,
+						   uint32 hash);
+static bool is_about(Change *change, const char *local_id, uint32 hash);
+static int	take(JsFoldLog *log, JsEntity *entity, int32 stream_id, int most);
+static void add_change(RowChanges *changes, JsEntity *entity,
+					   Change *change);
+static RowChanges *new_row(JsEntity *entity, const char *local_id);
 static RowChanges *changes_of(ChangeList *list, JsEntity *entity,
 							  const char *local_id);
 static void rename_row(ChangeList *list, RowChanges *changes,
 					   char *local_id);
 static uint32 hash_key(const char *local_id);
 static void note_columns(RowChanges *changes, JsEntity *entity,
-						 uint64 row, TimestampTz at);
+						 Change *change);
 static void mark_record(JsEntity *entity, int32 stream_id,
 						RowChanges *changes);
 static void mark_new_row(JsEntity *entity, int32 stream_id,
@@ -83,17 +122,16 @@ static Jsonb *merge_times(JsEntity *entity, Jsonb *times,
 int
 js_fold(JsEntity *entity, int32 stream_id)
 {
-	int			n;
-	RowChanges *changes = read_changes(entity, &n);
+	JsFoldLog  *log = read_log(entity);
 	JsHeapPage	page;
+	int			n = 0;
 
-	if (n == 0)
+	if (log->n == 0)
 		return 0;
 	js_heap_page_begin(&page);
 	PG_TRY();
 	{
-		for (; changes != NULL; changes = changes->next)
-			mark_record(entity, stream_id, changes);
+		n = take(log, entity, stream_id, Min(log->n, FOLD_LIMIT));
 	}
 	PG_CATCH();
 	{
@@ -105,47 +143,230 @@ js_fold(JsEntity *entity, int32 stream_id)
 	return n;
 }
 
-/* Delete the changes from the log, and sum them up by row. */
-static RowChanges *
-read_changes(JsEntity *entity, int *n)
+/*
+ * The same for who is going to look at some records: their changes need not be
+ * written into their links before they are decided, and the others can wait.
+ * Takes up what is more than a change of values, and everything if there is
+ * too much of it.  Returns the rest; NULL: there is none.
+ */
+JsFoldLog *
+js_fold_begin(JsEntity *entity, int32 stream_id)
 {
-	static JsStatement statement = {
-		"WITH d AS (DELETE FROM jacksync.change WHERE ctid = ANY (ARRAY("
-		"  SELECT ctid FROM jacksync.change WHERE entity_id = $1"
-		"  ORDER BY change_id LIMIT $2 FOR UPDATE SKIP LOCKED))"
-		" RETURNING *)"
-		" SELECT changed_at, op::text, waiting, local_id, old_local_id, columns"
-		" FROM d ORDER BY change_id",
-		{INT4OID, INT8OID}
-	};
-	JsArgs		args = {0};
-	ChangeList *list;
+	JsFoldLog  *log = read_log(entity);
+	bool		all = log->n > FOLD_LIMIT;
 
-	js_arg(&args, Int32GetDatum(entity->entity_id));
-	js_arg(&args, Int64GetDatum(FOLD_LIMIT));
-	*n = (int) js_run(&statement, &args);
-	if (*n == 0)
+	if (log->n == 0)
 		return NULL;
-	list = palloc0(sizeof(ChangeList));
-	for (int i = 0; i < *n; i++)
+	for (int i = 0; i < log->n && !all; i++)
+		all = log->changes[i].op != 'u' || log->changes[i].old_local_id != NULL;
+	if (all)
 	{
-		TimestampTz at = js_get_int8(i, 1);
-		char		op = js_get_text(i, 2)[0];
-		char	   *local_id = js_get_text(i, 4);
-		char	   *old_local_id = js_get_text(i, 5);
-		RowChanges *changes = changes_of(list, entity,
-										 old_local_id ? old_local_id : local_id);
-
-		if (old_local_id != NULL)
-			rename_row(list, changes, local_id);
-		changes->at = Max(changes->at, at);
-		changes->deleted = op == 'd';
-		changes->inserted = changes->inserted || op == 'i';
-		changes->waiting = changes->waiting || js_get_bool(i, 3);
-		if (op != 'd')
-			note_columns(changes, entity, i, at);
+		(void) js_fold(entity, stream_id);
+		return NULL;
 	}
-	return list->first;
+	index_log(log);
+	return log;
+}
+
+/* Is there anything about a row that is not taken up yet? */
+bool
+js_fold_has(JsFoldLog *log, const char *local_id)
+{
+	return log != NULL && local_id != NULL &&
+		find_change(log, local_id, hash_key(local_id)) != NULL;
+}
+
+/*
+ * Take up the changes of one record, in memory.  They leave the log when the
+ * link is written; if it never is, they stay.
+ */
+void
+js_fold_link(JsFoldLog *log, JsEntity *entity, JsLink *link)
+{
+	RowChanges *changes;
+	int			n = 0;
+
+	if (!js_fold_has(log, link->local_id))
+		return;
+	changes = new_row(entity, link->local_id);
+	for (Change *change = find_change(log, link->local_id, changes->hash);
+		 change != NULL; change = change->next)
+		if (is_about(change, link->local_id, changes->hash))
+		{
+			add_change(changes, entity, change);
+			n++;
+		}
+	link->taken = palloc(sizeof(ItemPointerData) * n);
+	for (Change *change = find_change(log, link->local_id, changes->hash);
+		 change != NULL; change = change->next)
+		if (is_about(change, link->local_id, changes->hash))
+		{
+			link->taken[link->ntaken++] = change->tid;
+			change->taken = true;
+		}
+	mark_changed(entity, link, changes);
+	if (link->state == JS_DELETED_HERE)
+		link->state = JS_LINKED;
+}
+
+/*
+ * Take up some of what nobody asked for, so that changes of records that the
+ * PMS never sends do not stay for ever.  Tables are kept open.
+ */
+void
+js_fold_some(JsFoldLog *log, JsEntity *entity, int32 stream_id, int most)
+{
+	(void) take(log, entity, stream_id, most);
+}
+
+/* Read the changes of an entity, in their order. */
+static JsFoldLog *
+read_log(JsEntity *entity)
+{
+	JsFoldLog  *log = palloc0(sizeof(JsFoldLog));
+	Relation	rel = table_open(entity->change_relid, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		slot_getallattrs(slot);
+		if (DatumGetInt32(slot->tts_values[JS_CHANGE_ENTITY]) !=
+			entity->entity_id)
+			continue;
+		if (log->n == log->room)
+		{
+			log->room = Max(log->room * 2, 64);
+			log->changes = log->changes == NULL ?
+				palloc(sizeof(Change) * log->room) :
+				repalloc_huge(log->changes, sizeof(Change) * log->room);
+		}
+		read_change(&log->changes[log->n++], slot);
+	}
+	table_endscan(scan);
+	PopActiveSnapshot();
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	if (log->n > 1)
+		qsort(log->changes, log->n, sizeof(Change), compare_changes);
+	return log;
+}
+
+/* Copy one. */
+static void
+read_change(Change *change, TupleTableSlot *slot)
+{
+	Datum	   *values = slot->tts_values;
+	bool	   *nulls = slot->tts_isnull;
+
+	memset(change, 0, sizeof(Change));
+	change->tid = slot->tts_tid;
+	change->id = DatumGetInt64(values[JS_CHANGE_ID]);
+	change->at = DatumGetTimestampTz(values[JS_CHANGE_AT]);
+	change->op = DatumGetChar(values[JS_CHANGE_OP]);
+	change->waiting = DatumGetBool(values[JS_CHANGE_WAITING]);
+	change->local_id = TextDatumGetCString(values[JS_CHANGE_LOCAL_ID]);
+	if (!nulls[JS_CHANGE_OLD_LOCAL_ID])
+		change->old_local_id =
+			TextDatumGetCString(values[JS_CHANGE_OLD_LOCAL_ID]);
+	if (!nulls[JS_CHANGE_COLUMNS])
+		change->columns = DatumGetByteaPCopy(values[JS_CHANGE_COLUMNS]);
+	change->hash = hash_key(change->old_local_id ? change->old_local_id :
+							change->local_id);
+}
+
+/* Order changes by their numbers. */
+static int
+compare_changes(const void *a, const void *b)
+{
+	int64		left = ((const Change *) a)->id;
+	int64		right = ((const Change *) b)->id;
+
+	return left < right ? -1 : left > right;
+}
+
+/* Make the changes of a row easy to find. */
+static void
+index_log(JsFoldLog *log)
+{
+	log->buckets = palloc0(sizeof(Change *) * BUCKETS);
+	for (int i = log->n - 1; i >= 0; i--)
+	{
+		Change	   *change = &log->changes[i];
+		Change	  **bucket = &log->buckets[change->hash % BUCKETS];
+
+		change->next = *bucket;
+		*bucket = change;
+	}
+}
+
+/* The first change of a row that is not taken; NULL: none. */
+static Change *
+find_change(JsFoldLog *log, const char *local_id, uint32 hash)
+{
+	Change	   *change = log->buckets[hash % BUCKETS];
+
+	while (change != NULL && !is_about(change, local_id, hash))
+		change = change->next;
+	return change;
+}
+
+/* Is a change of this row, and not taken? */
+static bool
+is_about(Change *change, const char *local_id, uint32 hash)
+{
+	return change->hash == hash && !change->taken &&
+		strcmp(change->local_id, local_id) == 0;
+}
+
+/*
+ * Delete the first changes of a log, at most so many, sum them up by row, and
+ * mark their records.  Leaves to others what they are taking.
+ */
+static int
+take(JsFoldLog *log, JsEntity *entity, int32 stream_id, int most)
+{
+	JsHeap	   *heap = js_heap_open(entity->change_relid);
+	ChangeList *list = palloc0(sizeof(ChangeList));
+	int			n = 0;
+
+	for (int i = 0; i < log->n && n < most; i++)
+	{
+		Change	   *change = &log->changes[i];
+		RowChanges *changes;
+
+		if (change->taken)
+			continue;
+		change->taken = true;
+		if (js_heap_delete(heap, &change->tid) != JS_HEAP_OK)
+			continue;
+		n++;
+		changes = changes_of(list, entity, change->old_local_id ?
+							 change->old_local_id : change->local_id);
+		if (change->old_local_id != NULL)
+			rename_row(list, changes, change->local_id);
+		add_change(changes, entity, change);
+	}
+	js_heap_close(heap);
+	CommandCounterIncrement();
+	for (RowChanges *changes = list->first; changes != NULL;
+		 changes = changes->next)
+		mark_record(entity, stream_id, changes);
+	return n;
+}
+
+/* Add a change to what is known of its row. */
+static void
+add_change(RowChanges *changes, JsEntity *entity, Change *change)
+{
+	changes->at = Max(changes->at, change->at);
+	changes->deleted = change->op == 'd';
+	changes->inserted = changes->inserted || change->op == 'i';
+	changes->waiting = changes->waiting || change->waiting;
+	if (change->op != 'd')
+		note_columns(changes, entity, change);
 }
 
 /* The entry of a row in the list, by its present key. */
@@ -159,15 +380,24 @@ changes_of(ChangeList *list, JsEntity *entity, const char *local_id)
 		 changes = changes->bucket)
 		if (changes->hash == hash && strcmp(changes->local_id, local_id) == 0)
 			return changes;
-	changes = palloc0(sizeof(RowChanges));
-	changes->first_id = changes->local_id = pstrdup(local_id);
-	changes->at = DT_NOBEGIN;
-	changes->field_at = palloc0(sizeof(TimestampTz) * Max(entity->nfields, 1));
-	changes->hash = hash;
+	changes = new_row(entity, local_id);
 	changes->bucket = list->buckets[hash % BUCKETS];
 	list->buckets[hash % BUCKETS] = changes;
 	changes->next = list->first;
 	list->first = changes;
+	return changes;
+}
+
+/* What is known of a row before anything is. */
+static RowChanges *
+new_row(JsEntity *entity, const char *local_id)
+{
+	RowChanges *changes = palloc0(sizeof(RowChanges));
+
+	changes->first_id = changes->local_id = pstrdup(local_id);
+	changes->at = DT_NOBEGIN;
+	changes->field_at = palloc0(sizeof(TimestampTz) * Max(entity->nfields, 1));
+	changes->hash = hash_key(local_id);
 	return changes;
 }
 
@@ -195,19 +425,17 @@ hash_key(const char *local_id)
 
 /* Note the time of the fields that a change touched: none named, all. */
 static void
-note_columns(RowChanges *changes, JsEntity *entity, uint64 row, TimestampTz at)
+note_columns(RowChanges *changes, JsEntity *entity, Change *change)
 {
-	bool		isnull;
-	Datum		value = js_get(row, 6, &isnull);
-	bytea	   *bits = isnull ? NULL : DatumGetByteaPP(value);
+	bytea	   *bits = change->columns;
 
 	for (int i = 0; i < entity->nfields; i++)
 	{
 		int			attnum = entity->fields[i].column.attnum;
 
-		if (isnull || (attnum / 8 < VARSIZE_ANY_EXHDR(bits) &&
-					   VARDATA_ANY(bits)[attnum / 8] & (1 << attnum % 8)))
-			changes->field_at[i] = Max(changes->field_at[i], at);
+		if (bits == NULL || (attnum / 8 < VARSIZE_ANY_EXHDR(bits) &&
+							 VARDATA_ANY(bits)[attnum / 8] & (1 << attnum % 8)))
+			changes->field_at[i] = Max(changes->field_at[i], change->at);
 	}
 }
 

@@ -191,6 +191,7 @@ run_apply(JsApply *apply, const char *entity, const char *server,
 	js_internal_end(&security);
 
 	apply->rethrow = true;
+	apply->lazy = true;
 	js_apply_begin(apply, entity, stream, plain);
 	if (page != NULL)
 		js_apply_text(apply, VARDATA_ANY(page), VARSIZE_ANY_EXHDR(page));

@@ -25,6 +25,7 @@
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
 #include "parser/parse_relation.h"
 #include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
@@ -48,6 +49,7 @@ static bool next_version(JsHeap *heap, IndexScanDesc scan,
 static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 						  TupleTableSlot *slot, bool write, bool *all_dead);
 static void make_room(JsHeap *heap, ItemPointer tid, Size len);
+static void update_row(JsHeap *heap, ItemPointer tid);
 static void end_statement(JsHeap *heap);
 
 /* From now on keep tables open, until the end of this subtransaction. */
@@ -422,6 +424,7 @@ js_heap_lock(JsHeap *heap, bool skip_locked)
 	{
 		case TM_Ok:
 			ExecMaterializeSlot(heap->locked);
+			heap->old = heap->locked;
 			return failure.traversed ? JS_HEAP_MOVED : JS_HEAP_OK;
 		case TM_WouldBlock:
 			return JS_HEAP_BUSY;
@@ -473,28 +476,63 @@ js_heap_update(JsHeap *heap, ItemPointer tid, bool locked)
 	return result == TM_Deleted ? JS_HEAP_GONE : JS_HEAP_MOVED;
 }
 
+/* Delete a row of a table of ours.  Never waits. */
+JsHeapLock
+js_heap_delete(JsHeap *heap, ItemPointer tid)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	CheckCmdReplicaIdentity(heap->rel, CMD_DELETE);
+	result = table_tuple_delete(heap->rel, tid, GetCurrentCommandId(true),
+								InvalidSnapshot, InvalidSnapshot, false,
+								&failure, false);
+	if (result == TM_Ok)
+		return JS_HEAP_OK;
+	return result == TM_BeingModified || result == TM_WouldBlock ?
+		JS_HEAP_BUSY : JS_HEAP_GONE;
+}
+
 /*
- * Put heap->fresh in the place of a row that is locked, with all that an
- * UPDATE does.  Returns false if a trigger suppressed it; else heap->fresh
- * has what was written.
+ * Did nobody lock or change the version that was found?  Then it need not be
+ * locked to be replaced: js_heap_update_fire() replaces it only if that is
+ * still so.  A BEFORE trigger would lock it, and wait for who else does.
  */
 bool
-js_heap_update_fire(JsHeap *heap, TupleTableSlot *old)
+js_heap_untouched(JsHeap *heap)
 {
-	ItemPointerData tid = old->tts_tid;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(heap->found, false, NULL);
+
+	return !heap->fires_before &&
+		(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0;
+}
+
+/*
+ * Put heap->fresh in the place of heap->old, which is locked or was untouched,
+ * with all that an UPDATE does.  Returns false if a trigger suppressed it;
+ * else heap->fresh has what was written.
+ */
+bool
+js_heap_update_fire(JsHeap *heap)
+{
+	ItemPointerData tid = heap->old->tts_tid;
 	bool		done = true;
 	EPQState	epq;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	heap->estate->es_snapshot = GetActiveSnapshot();
 	heap->estate->es_output_cid = GetCurrentCommandId(true);
-	js_epq_init(&epq, heap->estate);
 	if (heap->fires_after)
 		AfterTriggerBeginQuery();
-	ExecSimpleRelationUpdate(heap->info, heap->estate, &epq, old,
-							 heap->fresh);
-	ExecMaterializeSlot(heap->fresh);
-	EvalPlanQualEnd(&epq);
+	if (heap->fires_before)
+	{
+		js_epq_init(&epq, heap->estate);
+		ExecSimpleRelationUpdate(heap->info, heap->estate, &epq, heap->old,
+								 heap->fresh);
+		EvalPlanQualEnd(&epq);
+	}
+	else
+		update_row(heap, &tid);
 	if (heap->fires_after)
 		AfterTriggerEndQuery(heap->estate);
 	heap->estate->es_snapshot = NULL;
@@ -512,6 +550,50 @@ js_heap_update_fire(JsHeap *heap, TupleTableSlot *old)
 		PopActiveSnapshot();
 	}
 	return done;
+}
+
+/*
+ * What ExecSimpleRelationUpdate() does for a table without BEFORE triggers;
+ * but never waits: somebody who has come first is an error, upon which the
+ * record is done again under a lock.
+ */
+static void
+update_row(JsHeap *heap, ItemPointer tid)
+{
+	TupleTableSlot *slot = heap->fresh;
+	TupleConstr *constraints = RelationGetDescr(heap->rel)->constr;
+	List	   *recheck = NIL;
+	TM_FailureData failure;
+	LockTupleMode mode;
+	TM_Result	result;
+	JsUpdateIndexes indexes;
+
+	CheckCmdReplicaIdentity(heap->rel, CMD_UPDATE);
+	if (constraints != NULL && constraints->has_generated_stored)
+		ExecComputeStoredGenerated(heap->info, heap->estate, slot, CMD_UPDATE);
+	if (constraints != NULL)
+		ExecConstraints(heap->info, slot, heap->estate);
+	if (heap->rel->rd_rel->relispartition)
+		ExecPartitionCheck(heap->info, slot, heap->estate, true);
+	result = table_tuple_update(heap->rel, tid, slot,
+								GetCurrentCommandId(true),
+								heap->estate->es_snapshot, InvalidSnapshot,
+								false, &failure, &mode, &indexes);
+	if (result != TM_Ok && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+	if (result != TM_Ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("another session works on the row")));
+	if (heap->info->ri_NumIndices > 0)
+		recheck = js_insert_index_tuples(heap->info, slot, heap->estate,
+										 indexes);
+	if (heap->fires_after)
+		ExecARUpdateTriggers(heap->estate, heap->info, NULL, NULL, tid, NULL,
+							 slot, recheck, NULL, false);
+	list_free(recheck);
 }
 
 /*

@@ -37,6 +37,7 @@ typedef struct JsHeap
 	ResultRelInfo *info;
 	TupleTableSlot *found;		/* as the index found it */
 	TupleTableSlot *locked;		/* its newest version, locked */
+	TupleTableSlot *old;		/* which of them an update is to replace */
 	TupleTableSlot *fresh;		/* a version to be written */
 	JsColumnPermissions *columns;	/* its updatedCols an UPDATE names */
 	bool		kept;			/* until js_heap_page_end() */
@@ -79,7 +80,9 @@ extern bool js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique,
 extern JsHeapLock js_heap_lock(JsHeap *heap, bool skip_locked);
 extern JsHeapLock js_heap_update(JsHeap *heap, ItemPointer tid,
 								 bool locked);
-extern bool js_heap_update_fire(JsHeap *heap, TupleTableSlot *old);
+extern JsHeapLock js_heap_delete(JsHeap *heap, ItemPointer tid);
+extern bool js_heap_untouched(JsHeap *heap);
+extern bool js_heap_update_fire(JsHeap *heap);
 extern bool js_heap_insert(JsHeap *heap);
 extern void js_heap_append(JsHeap *heap);
 

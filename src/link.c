@@ -62,6 +62,7 @@ typedef struct LinkAccess
 } LinkAccess;
 
 static JsHeap *open_links(void);
+static Oid	relid_of(const char *name);
 static Oid	index_named(JsHeap *heap, const char *name);
 static bool find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
 						  const char *external_id);
@@ -86,7 +87,7 @@ open_links(void)
 
 	/* by name again after DROP EXTENSION */
 	if (!OidIsValid(relid) || !js_heap_paged())
-		relid = get_relname_relid("link", get_namespace_oid(JS_SCHEMA, false));
+		relid = relid_of("link");
 	heap = js_heap_open(relid);
 	if (heap->extra != NULL)
 		return heap;
@@ -100,6 +101,13 @@ open_links(void)
 	access->local = js_heap_index(heap, index_named(heap, "link_local"), 2);
 	heap->extra = access;
 	return heap;
+}
+
+/* A table of ours by name. */
+static Oid
+relid_of(const char *name)
+{
+	return get_relname_relid(name, get_namespace_oid(JS_SCHEMA, false));
 }
 
 /* An index of it by name. */
@@ -180,11 +188,11 @@ js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
  * The hash gate.  True if the record came as it did the last time, and nothing
  * happened here since; else link is the record's link, or NULL.  A local
  * change unsets the hash (fold.c), so what is dirty all the same only waits to
- * be pushed.
+ * be pushed.  local_id is the key of its row then, if it is wanted.
  */
 bool
 js_link_gate(int32 entity_id, int32 stream_id, const char *external_id,
-			 int64 hash, JsLink **link)
+			 int64 hash, JsLink **link, char **local_id)
 {
 	JsHeap	   *heap = open_links();
 	TupleTableSlot *slot = heap->found;
@@ -201,6 +209,8 @@ js_link_gate(int32 entity_id, int32 stream_id, const char *external_id,
 			!DatumGetBool(slot->tts_values[LINK_FAILED]);
 		if (!same)
 			*link = read_link(slot);
+		else if (local_id != NULL)
+			*local_id = text_at(slot, LINK_LOCAL_ID);
 	}
 	js_heap_close(heap);
 	return same;
@@ -395,6 +405,24 @@ set_int8(TupleTableSlot *slot, int column, int64 value, bool known)
 	slot->tts_values[column] = known ? Int64GetDatum(value) : (Datum) 0;
 }
 
+/*
+ * Take rows out of the log of changes.  What somebody else is taking up
+ * meanwhile he also writes into the link, after us.
+ */
+void
+js_link_take(const ItemPointerData *tids, int n)
+{
+	JsHeap	   *heap = js_heap_open(relid_of("change"));
+
+	for (int i = 0; i < n; i++)
+	{
+		ItemPointerData tid = tids[i];
+
+		(void) js_heap_delete(heap, &tid);
+	}
+	js_heap_close(heap);
+}
+
 /* Insert a link; its number is set. */
 void
 js_link_insert(JsLink *link)
@@ -449,4 +477,7 @@ js_link_update(JsLink *link)
 	link->tid = heap->fresh->tts_tid;
 	link->untouched = true;
 	js_heap_close(heap);
+	if (link->ntaken > 0)
+		js_link_take(link->taken, link->ntaken);
+	link->ntaken = 0;
 }

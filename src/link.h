@@ -20,6 +20,20 @@
 #define JS_TOMBSTONE	't'		/* gone on both sides, or at the PMS */
 #define JS_FORGOTTEN	'f'		/* by forget(): nothing of it is kept */
 
+/* Columns of jacksync.change, in their order. */
+enum
+{
+	JS_CHANGE_ID,
+	JS_CHANGE_AT,
+	JS_CHANGE_ENTITY,
+	JS_CHANGE_OP,
+	JS_CHANGE_WAITING,
+	JS_CHANGE_LOCAL_ID,
+	JS_CHANGE_OLD_LOCAL_ID,
+	JS_CHANGE_COLUMNS,
+	JS_CHANGE_NATTS
+};
+
 typedef struct JsLink
 {
 	int64		record_id;		/* 0: not inserted yet */
@@ -54,15 +68,19 @@ typedef struct JsLink
 	ItemPointerData tid;		/* of the version that was read */
 	bool		untouched;		/* nobody locked or changed that version */
 	bool		locked;			/* we have locked it */
+	int			ntaken;			/* rows of the log that go when it is written: */
+	ItemPointerData *taken;		/* what they told is in here */
 } JsLink;
 
 extern JsLink *js_link_by_external(int32 entity_id, int32 stream_id,
 								   const char *external_id);
 extern bool js_link_gate(int32 entity_id, int32 stream_id,
-						 const char *external_id, int64 hash, JsLink **link);
+						 const char *external_id, int64 hash, JsLink **link,
+						 char **local_id);
 extern JsLink *js_link_by_local(int32 entity_id, const char *local_id);
 extern JsLink *js_link_lock(int64 record_id, bool skip_locked);
 extern JsLink *js_link_lock_local(int32 entity_id, const char *local_id);
+extern void js_link_take(const ItemPointerData *tids, int n);
 extern void js_link_insert(JsLink *link);
 extern void js_link_update(JsLink *link);
 

@@ -319,6 +319,8 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 	apply.tick = tick;
 	apply.skip_locked = true;
 	apply.defer_deletes = true;
+	/* a local edit makes a detail wanted: then it must be known now */
+	apply.lazy = cycle->stream->detail == NULL;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->walk->source, false);
 	apply.counts = cycle->counts;
 	if (cycle->stream->detail != NULL)

@@ -64,6 +64,8 @@ static void append_columns(StringInfo sql, JsEntity *entity);
 static void append_key_condition(StringInfo sql, JsEntity *entity,
 								 int first_arg);
 static void read_row(JsEntity *entity, JsRow *row);
+static JsRowState lock_key(JsEntity *entity, const char *local_id,
+						   bool skip_locked, bool unlocked, JsRow *row);
 static JsRowState lock_where(JsEntity *entity, const char *condition,
 							 int nargs, JsColumn **columns, JsValue *args,
 							 bool lock, bool skip_locked, JsRow *row);
@@ -87,11 +89,30 @@ JsRowState
 js_row_lock(JsEntity *entity, const char *local_id, bool skip_locked,
 			JsRow *row)
 {
+	return lock_key(entity, local_id, skip_locked, false, row);
+}
+
+/*
+ * The same for who can do with an error should somebody change the row before
+ * it is written: one that nobody touches may then stay without a lock.
+ */
+JsRowState
+js_row_take(JsEntity *entity, const char *local_id, bool skip_locked,
+			JsRow *row)
+{
+	return lock_key(entity, local_id, skip_locked, true, row);
+}
+
+/* Lock a row by its primary key, perhaps only if that is needed. */
+static JsRowState
+lock_key(JsEntity *entity, const char *local_id, bool skip_locked,
+		 bool unlocked, JsRow *row)
+{
 	StringInfoData condition;
 	JsColumn  **columns;
 
 	if (js_rowheap_usable(entity))
-		return js_rowheap_lock(entity, local_id, skip_locked, row);
+		return js_rowheap_lock(entity, local_id, skip_locked, unlocked, row);
 	columns = palloc(sizeof(JsColumn *) * entity->nkeys);
 	initStringInfo(&condition);
 	append_key_condition(&condition, entity, 1);

@@ -51,7 +51,7 @@ static void find_external_index(JsEntity *entity, JsHeap *heap,
 								RowAccess *access);
 static JsRowState lock_found(JsEntity *entity, JsHeap *heap,
 							 JsHeapIndex *index, bool unique,
-							 bool skip_locked, JsRow *row);
+							 bool skip_locked, bool unlocked, JsRow *row);
 static void read_slot(JsEntity *entity, TupleTableSlot *slot, JsRow *row);
 static void take_value(TupleTableSlot *slot, const JsColumn *column,
 					   JsValue *value);
@@ -212,10 +212,13 @@ find_external_index(JsEntity *entity, JsHeap *heap, RowAccess *access)
 	}
 }
 
-/* js_row_lock(), directly. */
+/*
+ * js_row_lock(), directly.  A row that nobody touches need not be locked if
+ * the caller can do with an error should somebody do so meanwhile.
+ */
 JsRowState
 js_rowheap_lock(JsEntity *entity, const char *local_id, bool skip_locked,
-				JsRow *row)
+				bool unlocked, JsRow *row)
 {
 	JsHeap	   *heap = open_rows(entity);
 	JsHeapIndex *index = ((RowAccess *) heap->extra)->primary;
@@ -223,7 +226,7 @@ js_rowheap_lock(JsEntity *entity, const char *local_id, bool skip_locked,
 
 	for (int i = 0; i < entity->nkeys; i++)
 		index->keys[i].sk_argument = keys[i].value;
-	return lock_found(entity, heap, index, false, skip_locked, row);
+	return lock_found(entity, heap, index, false, skip_locked, unlocked, row);
 }
 
 /*
@@ -248,17 +251,26 @@ js_rowheap_lock_external(JsEntity *entity, const char *external_id,
 		index->keys[1 - at].sk_argument =
 			js_value_from_text(entity->property, pstrdup(property)).value;
 	*state = lock_found(entity, heap, index, !index->rel->rd_index->indisunique,
-						skip_locked, row);
+						skip_locked, false, row);
 	return true;
 }
 
-/* Find a row by the keys of an index, and lock it. */
+/*
+ * Find a row by the keys of an index, and lock it; not if that can be done
+ * without.
+ */
 static JsRowState
 lock_found(JsEntity *entity, JsHeap *heap, JsHeapIndex *index, bool unique,
-		   bool skip_locked, JsRow *row)
+		   bool skip_locked, bool unlocked, JsRow *row)
 {
 	while (js_heap_find(heap, index, unique, true))
 	{
+		if (unlocked && js_heap_untouched(heap))
+		{
+			heap->old = heap->found;
+			read_slot(entity, heap->found, row);
+			return JS_ROW_FOUND;
+		}
 		switch (js_heap_lock(heap, skip_locked))
 		{
 			case JS_HEAP_OK:
@@ -304,12 +316,17 @@ take_value(TupleTableSlot *slot, const JsColumn *column, JsValue *value)
 	value->isnull = slot->tts_isnull[column->attnum - 1];
 }
 
-/* Is a row the one that was locked directly just now? */
+/* Is a row the one that was locked, or read, directly just now? */
 bool
 js_rowheap_has(JsEntity *entity, JsRow *row)
 {
-	return row->direct && js_rowheap_usable(entity) &&
-		ItemPointerEquals(&open_rows(entity)->locked->tts_tid, &row->tid);
+	JsHeap	   *heap;
+
+	if (!row->direct || !js_rowheap_usable(entity))
+		return false;
+	heap = open_rows(entity);
+	return heap->old != NULL &&
+		ItemPointerEquals(&heap->old->tts_tid, &row->tid);
 }
 
 /* js_row_update(), directly. */
@@ -318,7 +335,7 @@ js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
 				  const JsValue *values, const char *external_id)
 {
 	JsHeap	   *heap = open_rows(entity);
-	TupleTableSlot *old = heap->locked;
+	TupleTableSlot *old = heap->old;
 	TupleTableSlot *new = heap->fresh;
 	Bitmapset  *named = NULL;
 
@@ -337,9 +354,22 @@ js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
 				   &named);
 	ExecStoreVirtualTuple(new);
 	heap->columns->updatedCols = named;
-	if (!js_heap_update_fire(heap, old))
+	if (!js_heap_update_fire(heap))
 		return false;
-	read_slot(entity, new, row);
+	if (heap->quiet && external_id == NULL)
+	{
+		JsValue    *before = row->values;
+
+		/* nobody but us had a hand in it */
+		row->values = palloc(sizeof(JsValue) * Max(entity->nfields, 1));
+		for (int i = 0; i < entity->nfields; i++)
+			row->values[i] = write[i] ? values[i] : before[i];
+	}
+	else
+	{
+		ExecMaterializeSlot(new);
+		read_slot(entity, new, row);
+	}
 	row->direct = false;
 	return true;
 }

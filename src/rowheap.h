@@ -15,7 +15,8 @@ extern const char *js_rowheap_obstacle(JsEntity *entity);
 extern bool js_rowheap_usable(JsEntity *entity);
 extern bool js_rowheap_quiet(JsEntity *entity);
 extern JsRowState js_rowheap_lock(JsEntity *entity, const char *local_id,
-								  bool skip_locked, JsRow *row);
+								  bool skip_locked, bool unlocked,
+								  JsRow *row);
 extern bool js_rowheap_lock_external(JsEntity *entity,
 									 const char *external_id,
 									 const char *property, bool skip_locked,
