@@ -60,6 +60,7 @@ OBJS = \
 	src/coerce.o \
 	src/record.o \
 	src/recordtree.o \
+	src/streamtree.o \
 	src/page.o \
 	src/body.o \
 	src/fold.o \

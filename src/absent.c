@@ -30,6 +30,7 @@
 #include "record.h"
 #include "secure.h"
 #include "statement.h"
+#include "streamtree.h"
 #include "txn.h"
 
 #define BATCH 10000				/* records looked at in one transaction */
@@ -90,11 +91,13 @@ js_seen_add(JsSeen *seen, const char *external_id)
 void
 js_seen_page(JsSeen *seen, JsStream *stream, JsPage *page)
 {
+	bool		trees = page->trees != NIL;
 	ListCell   *cell;
 
-	foreach(cell, page->records)
+	foreach(cell, trees ? page->trees : page->records)
 	{
-		char	   *id = js_record_id(stream, false, lfirst(cell));
+		char	   *id = trees ? js_streamtree_id(stream, lfirst(cell)) :
+		js_record_id(stream, false, lfirst(cell));
 
 		if (id != NULL)
 			js_seen_add(seen, id);

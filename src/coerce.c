@@ -71,6 +71,7 @@ static Jsonb *translated(JsStream *stream, JsFieldSpec *spec, Jsonb *value);
 static void unknown_code(JsStream *stream, JsFieldSpec *spec,
 						 const char *code);
 static Jsonb *zoned(JsColumn *column, const char *zone, Jsonb *value);
+static bool is_time(JsColumn *column);
 static Jsonb *from_epoch(Jsonb *value);
 static Jsonb *local_text(TimestampTz time, const char *zone,
 						 const char *format);
@@ -87,15 +88,22 @@ Jsonb *
 js_field_read(JsStream *stream, JsField *field, Jsonb *raw)
 {
 	JsFieldSpec *spec = spec_of(stream, field->name);
-	Jsonb	   *value;
+
+	return js_field_make(stream, field,
+						 spec == NULL ? js_jsonb_member(raw, field->name) :
+						 spec->joined ? joined_value(spec, raw) :
+						 spec->npaths > 0 ? follow(&spec->paths[0], raw) :
+						 NULL);
+}
+
+/* The value of a field out of what was found at its path, or NULL. */
+Jsonb *
+js_field_make(JsStream *stream, JsField *field, Jsonb *value)
+{
+	JsFieldSpec *spec = spec_of(stream, field->name);
 
 	if (spec == NULL)
-	{
-		value = js_jsonb_member(raw, field->name);
 		return value ? zoned(&field->column, NULL, value) : NULL;
-	}
-	value = spec->joined ? joined_value(spec, raw) :
-		spec->npaths > 0 ? follow(&spec->paths[0], raw) : NULL;
 	if (value == NULL)
 		return spec->absent;
 	if (spec->null_values != NULL && is_listed(spec->null_values, value))
@@ -103,6 +111,26 @@ js_field_read(JsStream *stream, JsField *field, Jsonb *raw)
 	if (spec->map != NULL || spec->blank_is_null)
 		value = translated(stream, spec, value);
 	return zoned(&field->column, spec->zone, value);
+}
+
+/* Where a field is on a tree; false: only jsonb tells. */
+bool
+js_field_way(JsStream *stream, JsField *field, JsFieldWay *way)
+{
+	JsFieldSpec *spec = spec_of(stream, field->name);
+
+	way->path = NULL;
+	way->as_is = true;
+	way->is_time = is_time(&field->column);
+	if (spec == NULL)
+		return true;
+	if (spec->joined || spec->npaths != 1)
+		return false;
+	way->path = spec->paths[0].path->simple;
+	way->as_is = spec->map == NULL && spec->absent == NULL &&
+		spec->null_values == NULL && !spec->blank_is_null &&
+		(spec->zone == NULL || !way->is_time);
+	return way->path != NULL;
 }
 
 /*
@@ -388,8 +416,7 @@ zoned(JsColumn *column, const char *zone, Jsonb *value)
 	JsonbValue	scalar;
 	char	   *text;
 
-	if (column->basetype != TIMESTAMPTZOID && column->basetype != TIMESTAMPOID &&
-		column->basetype != DATEOID)
+	if (!is_time(column))
 		return value;
 	if (!JB_ROOT_IS_SCALAR(value) ||
 		!JsonbExtractScalar(&value->root, &scalar))
@@ -411,6 +438,14 @@ zoned(JsColumn *column, const char *zone, Jsonb *value)
 		return value;
 	return local_text(time, zone, column->basetype == DATEOID ?
 					  "YYYY-MM-DD" : NAIVE_FORMAT ".US");
+}
+
+/* Is a column one of times, or days? */
+static bool
+is_time(JsColumn *column)
+{
+	return column->basetype == TIMESTAMPTZOID ||
+		column->basetype == TIMESTAMPOID || column->basetype == DATEOID;
 }
 
 /* Seconds, or milliseconds, since 1970 as a time; others as they are. */

@@ -16,8 +16,6 @@
 #include "compat.h"
 #include "jsonb.h"
 
-static JsonbValue pushable(Jsonb *json);
-
 /* JSON null. */
 Jsonb *
 js_jsonb_null(void)
@@ -123,7 +121,7 @@ void
 js_object_put(JsonbParseState **state, const char *key, Jsonb *value)
 {
 	JsonbValue	k = {0};
-	JsonbValue	v = pushable(value);
+	JsonbValue	v = js_jsonb_item(value);
 
 	k.type = jbvString;
 	k.val.string.val = unconstify(char *, key);
@@ -136,7 +134,7 @@ js_object_put(JsonbParseState **state, const char *key, Jsonb *value)
 void
 js_array_push(JsonbParseState **state, Jsonb *element)
 {
-	JsonbValue	v = pushable(element);
+	JsonbValue	v = js_jsonb_item(element);
 
 	pushJsonbValue(state, WJB_ELEM, &v);
 }
@@ -149,8 +147,8 @@ js_object_end(JsonbParseState *state)
 }
 
 /* Any value as one that can be pushed. */
-static JsonbValue
-pushable(Jsonb *json)
+JsonbValue
+js_jsonb_item(Jsonb *json)
 {
 	JsonbValue	value = {0};
 

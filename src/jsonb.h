@@ -14,6 +14,7 @@ extern Jsonb *js_jsonb_null(void);
 extern bool js_jsonb_is_null(Jsonb *json);
 extern Jsonb *js_jsonb_member(Jsonb *object, const char *key);
 extern Jsonb *js_jsonb_from_value(JsonbValue *value);
+extern JsonbValue js_jsonb_item(Jsonb *json);
 extern Jsonb *js_jsonb_in(const char *text);
 extern char *js_jsonb_out(Jsonb *json);
 extern Jsonb *js_jsonb_string(const char *text);

@@ -36,6 +36,12 @@ struct JsPath
 	Step	   *steps;
 };
 
+struct JsPredicate
+{
+	JsPath	   *path;
+	JsJson	   *constant;
+};
+
 /* A list of values that a step found. */
 typedef struct Found
 {
@@ -210,12 +216,12 @@ eval_step(const Step *step, JsJson *item, Found *found)
  * is no missing list, and what lies below its elements is not missed.
  */
 void
-js_path_eval(const JsPath *path, JsJson *root, const JsAllocator *allocator,
+js_path_eval(const JsPath *path, const JsJson *root, const JsAllocator *allocator,
 			 JsJson ***items, int *nitems, bool *missing)
 {
 	Found		now = {allocator, NULL, 0, 0};
 
-	add(&now, root);
+	add(&now, (JsJson *) root);
 	*missing = false;
 	for (int i = 0; i < path->n; i++)
 	{
@@ -235,4 +241,100 @@ js_path_eval(const JsPath *path, JsJson *root, const JsAllocator *allocator,
 	}
 	*items = now.items;
 	*nitems = now.n;
+}
+
+/* The first value at a path; NULL: there is none. */
+const JsJson *
+js_path_one(const JsPath *path, const JsJson *root,
+			const JsAllocator *allocator)
+{
+	JsJson	  **items;
+	int			n;
+	bool		missing;
+
+	/* most paths are members of objects only */
+	for (int i = 0; i < path->n; i++)
+	{
+		if (path->steps[i].type != STEP_KEY || root->type == JS_JSON_ARRAY)
+		{
+			JsPath		rest = {path->n - i, path->steps + i};
+
+			js_path_eval(&rest, root, allocator, &items, &n, &missing);
+			return n > 0 ? items[0] : NULL;
+		}
+		root = js_json_get(root, path->steps[i].key, path->steps[i].keylen);
+		if (root == NULL)
+			return NULL;
+	}
+	return root;
+}
+
+/* The key of a path that is one member of the root; NULL for any other. */
+const char *
+js_path_key(const JsPath *path, size_t *keylen)
+{
+	if (path->n != 1 || path->steps[0].type != STEP_KEY)
+		return NULL;
+	*keylen = path->steps[0].keylen;
+	return path->steps[0].key;
+}
+
+/*
+ * Parse a predicate as jsonpath writes it: ($."deleted" == true).  NULL if it
+ * is any other than a simple path that is compared with a constant.
+ */
+JsPredicate *
+js_predicate_parse(const char *text, const JsAllocator *allocator)
+{
+	JsPredicate *predicate = allocator->alloc(allocator->ctx,
+											  sizeof(JsPredicate));
+	size_t		len = strlen(text);
+	JsJsonError error;
+	char	   *copy;
+	char	   *at;
+
+	if (len < 2 || text[0] != '(' || text[len - 1] != ')')
+		return NULL;
+	copy = allocator->alloc(allocator->ctx, len);
+	memcpy(copy, text + 1, len - 2);
+	copy[len - 2] = '\0';
+	/* a path that contains it in a key is not parsed then */
+	at = strstr(copy, " == ");
+	if (at == NULL)
+		return NULL;
+	*at = '\0';
+	predicate->path = js_path_parse(copy, allocator);
+	if (predicate->path == NULL ||
+		!js_json_parse(at + 4, strlen(at + 4), &js_json_unlimited, allocator,
+					   &predicate->constant, &error) ||
+		js_json_is_bad(predicate->constant) ||
+		predicate->constant->type == JS_JSON_ARRAY ||
+		predicate->constant->type == JS_JSON_OBJECT)
+		return NULL;
+	return predicate;
+}
+
+/* Does it hold for any value at the path?  Arrays are taken apart. */
+bool
+js_predicate_holds(const JsPredicate *predicate, const JsJson *root,
+				   const JsAllocator *allocator)
+{
+	JsJson	  **items;
+	int			n;
+	bool		missing;
+
+	js_path_eval(predicate->path, root, allocator, &items, &n, &missing);
+	for (int i = 0; i < n; i++)
+	{
+		if (items[i]->type != JS_JSON_ARRAY)
+		{
+			if (js_json_equal(items[i], predicate->constant))
+				return true;
+			continue;
+		}
+		for (int j = 0; j < items[i]->n; j++)
+			if (js_json_equal(items[i]->items[j], predicate->constant))
+				return true;
+	}
+	return false;
 }

@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -23,6 +25,7 @@
 #include "jsonb.h"
 #include "page.h"
 #include "record.h"
+#include "streamtree.h"
 #include "value.h"
 #include "window.h"
 
@@ -35,8 +38,11 @@ typedef struct Seen
 	int			place;			/* in the list, from 1 */
 } Seen;
 
+static JsPage *read_page(JsStream *stream, JsHttpResponse *response,
+						 bool trees, char **problem);
+static Jsonb *whole(JsPage *page);
 static bool succeeded(JsStream *stream, JsPage *page, char **problem);
-static bool take_all(JsStream *stream, JsPage *page, JsJson *root,
+static bool take_all(JsStream *stream, JsPage *page, bool trees,
 					 char **problem);
 static void take_bad(JsStream *stream, JsPage *page, JsJson *item);
 static void take_item(JsStream *stream, JsPage *page, JsJsonPath *path,
@@ -46,9 +52,12 @@ static Jsonb *without_children(JsStream *stream, Jsonb *parent);
 static void take(JsStream *stream, JsPage *page, Jsonb *record,
 				 Jsonb *parent);
 static char *expand_key(const char *template, Jsonb *record, Jsonb *parent);
-static Jsonb *stored(JsJson *json);
+static Jsonb *stored(const JsJson *json);
 static char *presentable(const char *body, size_t len);
-static bool stamp_of(JsStream *stream, Jsonb *record, TimestampTz *time);
+static bool stamp_of(JsStream *stream, JsPage *page, void *record,
+					 TimestampTz *time);
+static bool written_alike(const char *a, const char *b);
+static void note_time(JsPage *page, const char *text);
 
 /*
  * Take a page apart.  NULL, with the problem said, if it is none: then
@@ -57,13 +66,25 @@ static bool stamp_of(JsStream *stream, Jsonb *record, TimestampTz *time);
 JsPage *
 js_page_read(JsStream *stream, JsHttpResponse *response, char **problem)
 {
+	return read_page(stream, response, false, problem);
+}
+
+/* The same with the records as trees: streamtree.c reads those. */
+JsPage *
+js_page_read_trees(JsStream *stream, JsHttpResponse *response, char **problem)
+{
+	return read_page(stream, response, true, problem);
+}
+
+/* Take a page apart. */
+static JsPage *
+read_page(JsStream *stream, JsHttpResponse *response, bool trees,
+		  char **problem)
+{
 	JsPage	   *page = palloc0(sizeof(JsPage));
-	JsAllocator allocator = js_allocator();
+	JsAllocator allocator = js_tree_memory();
 	JsJsonLimits limits = js_json_default_limits;
 	JsJsonError error;
-	JsJson	   *root;
-	bool		whole = stream->record_path.head == NULL &&
-		stream->parent_path == NULL;
 
 	*problem = NULL;
 	if (response->status == 204 || response->body_len == 0)
@@ -71,7 +92,7 @@ js_page_read(JsStream *stream, JsHttpResponse *response, char **problem)
 	page->hash = hash_bytes_extended((unsigned char *) response->body,
 									 response->body_len, 0);
 	if (!js_json_parse(response->body, response->body_len, &limits,
-					   &allocator, &root, &error))
+					   &allocator, &page->root, &error))
 	{
 		*problem = psprintf("answer is not valid JSON: %s at byte %zu; it begins \"%s\"",
 							error.message, error.offset,
@@ -79,44 +100,89 @@ js_page_read(JsStream *stream, JsHttpResponse *response, char **problem)
 										response->body_len));
 		return NULL;
 	}
-
-	/* the envelope is wanted by the paths of stream and paginator */
-	if (!js_json_is_bad(root) &&
-		(whole || stream->success_path != NULL ||
-		 js_jsonb_member(stream->paginator, "has_more_path") ||
-		 js_jsonb_member(stream->paginator, "cursor_path") ||
-		 js_jsonb_member(stream->paginator, "next_url_path") ||
-		 js_jsonb_member(stream->paginator, "total_path")))
-		page->document = stored(root);
-	if ((whole || stream->success_path != NULL) && page->document == NULL)
-	{
-		*problem = psprintf("answer cannot be stored: %s",
-							js_json_problem(root));
-		return NULL;
-	}
 	if (!succeeded(stream, page, problem) ||
-		!take_all(stream, page, root, problem))
+		!take_all(stream, page, trees, problem))
 		return NULL;
 	return page;
+}
+
+/* The answer as jsonb; NULL if it cannot be stored. */
+static Jsonb *
+whole(JsPage *page)
+{
+	if (page->document == NULL && page->root != NULL &&
+		!js_json_is_bad(page->root))
+		page->document = stored(page->root);
+	return page->document;
+}
+
+/* The text of the scalar at a path into the answer; NULL: none. */
+char *
+js_page_value(JsPage *page, const char *path)
+{
+	JsJsonPath *made;
+	JsAllocator allocator = js_allocator();
+	const JsJson *item;
+	Jsonb	   *value = NULL;
+
+	if (page->root == NULL)
+		return NULL;
+	made = js_path_make(path);
+	if (made->simple != NULL)
+	{
+		item = js_path_one(made->simple, page->root, &allocator);
+		if (item != NULL && !js_json_is_bad(item))
+			value = stored(item);
+	}
+	else if (whole(page) != NULL)
+		value = js_path_first(made, whole(page));
+	return value ? js_scalar_text(value) : NULL;
+}
+
+/* The same of the last record of a page. */
+char *
+js_page_last_value(JsPage *page, const char *path)
+{
+	Jsonb	   *record;
+	Jsonb	   *value;
+
+	if (page->trees == NIL && page->records == NIL)
+		return NULL;
+	record = page->trees != NIL ? stored(llast(page->trees)) :
+		llast(page->records);
+	value = js_path_first(js_path_make(path), record);
+	return value ? js_scalar_text(value) : NULL;
 }
 
 /* Does the answer satisfy the stream's predicate? */
 static bool
 succeeded(JsStream *stream, JsPage *page, char **problem)
 {
-	if (stream->success_path == NULL ||
-		js_path_match(stream->success_path, page->document))
+	JsJsonPath *path = stream->success_path;
+	JsAllocator allocator = js_allocator();
+	JsPredicate *predicate;
+
+	if (path == NULL)
 		return true;
-	*problem = psprintf("answer does not satisfy %s; it begins \"%s\"",
-						stream->success_path->text,
-						presentable(js_jsonb_out(page->document),
-									SHOWN_BYTES));
+	predicate = js_predicate_parse(path->text, &allocator);
+	if (predicate != NULL ?
+		js_predicate_holds(predicate, page->root, &allocator) :
+		whole(page) != NULL && js_path_match(path, page->document))
+		return true;
+	if (predicate == NULL && whole(page) == NULL)
+		*problem = psprintf("answer cannot be stored: %s",
+							js_json_problem(page->root));
+	else
+		*problem = psprintf("answer does not satisfy %s; it begins \"%s\"",
+							path->text,
+							presentable(js_json_source(page->root),
+										js_json_source_len(page->root)));
 	return false;
 }
 
 /* Take all records of an answer; false if their list is not there. */
 static bool
-take_all(JsStream *stream, JsPage *page, JsJson *root, char **problem)
+take_all(JsStream *stream, JsPage *page, bool trees, char **problem)
 {
 	JsJsonPath *path = stream->parent_path ? stream->parent_path :
 		&stream->record_path;
@@ -127,13 +193,17 @@ take_all(JsStream *stream, JsPage *page, JsJson *root, char **problem)
 
 	if (path->head == NULL)
 	{
-		Jsonb	   *document = page->document ? page->document : stored(root);
-
-		take_item(stream, page, path, document);
+		if (whole(page) == NULL)
+		{
+			*problem = psprintf("answer cannot be stored: %s",
+								js_json_problem(page->root));
+			return false;
+		}
+		take_item(stream, page, path, page->document);
 		page->count = list_length(page->records);
 		return true;
 	}
-	js_path_eval(path->head, root, &allocator, &items, &n, &missing);
+	js_path_eval(path->head, page->root, &allocator, &items, &n, &missing);
 	if (missing)
 	{
 		*problem = psprintf("answer has nothing at %s", path->text);
@@ -146,6 +216,8 @@ take_all(JsStream *stream, JsPage *page, JsJson *root, char **problem)
 		page->count++;
 		if (js_json_is_bad(items[i]))
 			take_bad(stream, page, items[i]);
+		else if (trees)
+			page->trees = lappend(page->trees, items[i]);
 		else if (path->rest != NULL)
 			take_item(stream, page, path->rest, stored(items[i]));
 		else if (stream->parent_path != NULL)
@@ -305,7 +377,7 @@ take_bad(JsStream *stream, JsPage *page, JsJson *item)
  * written out.
  */
 static Jsonb *
-stored(JsJson *json)
+stored(const JsJson *json)
 {
 	JsAllocator allocator = js_allocator();
 	JsBuffer	buffer;
@@ -333,11 +405,44 @@ presentable(const char *body, size_t len)
 
 /* The time of a record; one that cannot be read is left to its own failure. */
 static bool
-stamp_of(JsStream *stream, Jsonb *record, TimestampTz *time)
+stamp_of(JsStream *stream, JsPage *page, void *record, TimestampTz *time)
 {
-	char	   *text = js_record_time_text(stream, record);
+	char	   *text = page->trees != NIL ?
+	js_streamtree_time(stream, record) : js_record_time_text(stream, record);
 
 	return text != NULL && js_time_parse(text, time);
+}
+
+/*
+ * Are two texts times in UTC that are written alike, so that they compare as
+ * texts do?
+ */
+static bool
+written_alike(const char *a, const char *b)
+{
+	size_t		len = strlen(a);
+
+	if (len != strlen(b) || len < 20 || a[len - 1] != 'Z' ||
+		strspn(a, "0123456789") != 4 || a[4] != '-')
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (a[i] != b[i] && !(isdigit((unsigned char) a[i]) &&
+							  isdigit((unsigned char) b[i])))
+			return false;
+	return true;
+}
+
+/* Note a time, if it is the newest of the page. */
+static void
+note_time(JsPage *page, const char *text)
+{
+	TimestampTz time;
+
+	if (!js_time_parse(text, &time))
+		return;
+	if (!page->newest_known || time > page->newest)
+		page->newest = time;
+	page->newest_known = true;
 }
 
 /*
@@ -347,20 +452,26 @@ stamp_of(JsStream *stream, Jsonb *record, TimestampTz *time)
 void
 js_page_times(JsStream *stream, JsPage *page)
 {
+	char	   *latest = NULL;
 	ListCell   *cell;
 
 	if (stream->cursor_path == NULL)
 		return;
-	foreach(cell, page->records)
+	foreach(cell, page->trees != NIL ? page->trees : page->records)
 	{
-		TimestampTz time;
+		char	   *text = page->trees != NIL ?
+		js_streamtree_time(stream, lfirst(cell)) :
+		js_record_time_text(stream, lfirst(cell));
 
-		if (!stamp_of(stream, lfirst(cell), &time))
+		if (text == NULL)
 			continue;
-		if (!page->newest_known || time > page->newest)
-			page->newest = time;
-		page->newest_known = true;
+		if (latest != NULL && !written_alike(latest, text))
+			note_time(page, text);
+		else if (latest == NULL || strcmp(text, latest) > 0)
+			latest = text;
 	}
+	if (latest != NULL)
+		note_time(page, latest);
 }
 
 /*
@@ -374,13 +485,15 @@ js_page_unique(JsStream *stream, JsPage *page)
 	.entrysize = sizeof(Seen),.hcxt = CurrentMemoryContext};
 	HTAB	   *seen = hash_create("jacksync ids of a page", 256, &control,
 								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	bool		trees = page->trees != NIL;
 	List	   *unique = NIL;
 	ListCell   *cell;
 
-	foreach(cell, page->records)
+	foreach(cell, trees ? page->trees : page->records)
 	{
-		Jsonb	   *record = lfirst(cell);
-		char	   *id = js_record_id(stream, false, record);
+		void	   *record = lfirst(cell);
+		char	   *id = trees ? js_streamtree_id(stream, record) :
+		js_record_id(stream, false, record);
 		bool		found = false;
 		Seen	   *entry = NULL;
 		uint64		hash;
@@ -396,8 +509,8 @@ js_page_unique(JsStream *stream, JsPage *page)
 			TimestampTz then;
 			TimestampTz now;
 
-			if (!stamp_of(stream, lfirst(other), &then) ||
-				!stamp_of(stream, record, &now) || now >= then)
+			if (!stamp_of(stream, page, lfirst(other), &then) ||
+				!stamp_of(stream, page, record, &now) || now >= then)
 				lfirst(other) = record;
 			continue;
 		}
@@ -405,6 +518,9 @@ js_page_unique(JsStream *stream, JsPage *page)
 		if (entry != NULL)
 			entry->place = list_length(unique);
 	}
-	page->records = unique;
+	if (trees)
+		page->trees = unique;
+	else
+		page->records = unique;
 	hash_destroy(seen);
 }

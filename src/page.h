@@ -17,9 +17,11 @@
 typedef struct JsPage
 {
 	List	   *records;		/* Jsonb */
+	List	   *trees;			/* JsJson, instead of these */
 	List	   *bad;			/* JsBadRecord */
 	int			count;			/* of what the list has, for the paginator */
-	Jsonb	   *document;		/* the whole, where paths need it; or NULL */
+	JsJson	   *root;			/* the whole; NULL: no content */
+	Jsonb	   *document;		/* the same, once it is wanted; or NULL */
 	uint64		hash;
 	bool		newest_known;
 	TimestampTz newest;			/* time of a record, clock of the PMS */
@@ -35,6 +37,10 @@ typedef struct JsBadRecord
 
 extern JsPage *js_page_read(JsStream *stream, JsHttpResponse *response,
 							char **problem);
+extern JsPage *js_page_read_trees(JsStream *stream, JsHttpResponse *response,
+								  char **problem);
+extern char *js_page_value(JsPage *page, const char *path);
+extern char *js_page_last_value(JsPage *page, const char *path);
 extern void js_page_times(JsStream *stream, JsPage *page);
 extern void js_page_unique(JsStream *stream, JsPage *page);
 extern Jsonb *js_record_with(Jsonb *record, const char *name, Jsonb *value);

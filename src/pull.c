@@ -30,6 +30,7 @@
 #include "progress.h"
 #include "secure.h"
 #include "statement.h"
+#include "streamtree.h"
 #include "txn.h"
 
 #define CHUNK 500				/* records in one transaction */
@@ -253,7 +254,10 @@ page_problem(JsCycle *cycle, JsHttpResponse *response)
 	return problem;
 }
 
-/* Take a page apart: casts and jsonpath need the catalogs. */
+/*
+ * Take a page apart: casts and jsonpath need the catalogs.  Its records stay
+ * trees where nothing needs jsonb of them.
+ */
 static JsPage *
 read_page(JsCycle *cycle, JsHttpResponse *response, char **problem)
 {
@@ -263,7 +267,11 @@ read_page(JsCycle *cycle, JsHttpResponse *response, char **problem)
 
 	js_txn_begin("reading a page");
 	level = js_pin_settings(source->datetime_zone);
-	page = js_page_read(source, response, problem);
+	page = cycle->reconcile == NULL &&
+		js_streamtree_usable(source,
+							 js_entity_by_name(cycle->stream->entity, false)) ?
+		js_page_read_trees(source, response, problem) :
+		js_page_read(source, response, problem);
 	if (page != NULL)
 	{
 		js_page_times(source, page);
@@ -281,7 +289,7 @@ read_page(JsCycle *cycle, JsHttpResponse *response, char **problem)
 static void
 apply_page(JsCycle *cycle, JsPage *page, int64 tick, bool advance)
 {
-	int			n = list_length(page->records);
+	int			n = list_length(page->trees ? page->trees : page->records);
 
 	for (int from = 0; from == 0 || from < n; from += CHUNK)
 	{
@@ -308,10 +316,13 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 			bool advance)
 {
 	JsApply		apply = {0};
+	List	   *all = page->trees ? page->trees : page->records;
 	List	   *records = NIL;
 
-	for (int i = from; i < from + CHUNK && i < list_length(page->records); i++)
-		records = lappend(records, list_nth(page->records, i));
+	for (int i = from; i < from + CHUNK && i < list_length(all); i++)
+		records = lappend(records, list_nth(all, i));
+	if (page->trees != NIL)
+		apply.reader = js_streamtree_reader(cycle->walk->source);
 
 	js_txn_begin(psprintf("applying %s from %s", cycle->stream->entity,
 						  cycle->stream->server));

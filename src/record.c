@@ -14,6 +14,7 @@
 
 #include "common/hashfn.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "coerce.h"
@@ -23,6 +24,8 @@
 #include "record.h"
 #include "window.h"
 
+static uint64 hash_item(JsonbValue *item, uint64 seed);
+static uint64 hash_container(JsonbContainer *container, uint64 seed);
 static char *version_of(JsStream *stream, Jsonb *raw);
 
 /*
@@ -89,11 +92,70 @@ js_record_open(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 				 errmsg("record has no id"),
 				 errdetail("There is no value at %s.",
 						   plain ? "\"id\"" : stream->primary_key.text)));
-	record->hash = hash_bytes_extended((unsigned char *) VARDATA_ANY(raw),
-									   VARSIZE_ANY_EXHDR(raw),
-									   entity->seed ^
-									   (plain ? 1 : stream->seed));
+	if (plain)
+		record->hash = hash_bytes_extended((unsigned char *) VARDATA_ANY(raw),
+										   VARSIZE_ANY_EXHDR(raw),
+										   entity->seed ^ 1);
+	else
+	{
+		JsonbValue	item = js_jsonb_item(raw);
+
+		record->hash = hash_item(&item, entity->seed ^ stream->seed);
+	}
 	return record;
+}
+
+/*
+ * A hash of JSON, the same as streamtree.c makes of a tree: a record may come
+ * as the one today and as the other tomorrow.
+ */
+static uint64
+hash_item(JsonbValue *item, uint64 seed)
+{
+	char	   *text;
+
+	switch (item->type)
+	{
+		case jbvNull:
+			return hash_combine64(seed, JS_JSON_NULL);
+		case jbvBool:
+			return hash_combine64(seed, JS_JSON_BOOL + item->val.boolean);
+		case jbvNumeric:
+			text = DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(item->val.numeric)));
+			return hash_bytes_extended((unsigned char *) text, strlen(text),
+									   seed + JS_JSON_NUMBER);
+		case jbvString:
+			return hash_bytes_extended((unsigned char *) item->val.string.val,
+									   item->val.string.len,
+									   seed + JS_JSON_STRING);
+		default:
+			return hash_container(item->val.binary.data, seed);
+	}
+}
+
+/* The same for an array or an object, whose members have no order. */
+static uint64
+hash_container(JsonbContainer *container, uint64 seed)
+{
+	bool		object = JsonContainerIsObject(container);
+	JsonbIterator *iterator = JsonbIteratorInit(container);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	uint64		hash = object ? 0 : hash_combine64(seed, JS_JSON_ARRAY);
+	uint64		key = 0;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = hash_bytes_extended((unsigned char *) value.val.string.val,
+									  value.val.string.len, seed);
+		else if (token == WJB_VALUE)
+			hash += hash_item(&value, key);
+		else if (token == WJB_ELEM)
+			hash = hash_combine64(hash, hash_item(&value, seed));
+	}
+	return object ? hash_combine64(hash, seed + JS_JSON_OBJECT) : hash;
 }
 
 /*

@@ -28,14 +28,13 @@
 static void *bump(void *ctx, size_t size);
 static void find_members(JsTreeReader *reader, JsEntity *entity,
 						 const JsJson *item);
-static char *id_text(const JsJson *id);
-static void to_item(const JsJson *json, JsonbValue *item);
 
 /* Memory that is handed out in a row. */
 typedef struct Arena
 {
 	char	   *at;
 	size_t		left;
+	size_t		next;			/* how much is asked for next */
 } Arena;
 
 /* Parse a page; what it consists of stays until the memory context goes. */
@@ -43,9 +42,18 @@ bool
 js_tree_page(const char *s, size_t len, JsJson **root, JsJsonError *error)
 {
 	JsJsonLimits limits = js_json_default_limits;
-	JsAllocator allocator = {bump, palloc0(sizeof(Arena))};
+	JsAllocator allocator = js_tree_memory();
 
 	return js_json_parse(s, len, &limits, &allocator, root, error);
+}
+
+/* Memory for a tree, in the current context. */
+JsAllocator
+js_tree_memory(void)
+{
+	JsAllocator allocator = {bump, palloc0(sizeof(Arena))};
+
+	return allocator;
 }
 
 /* The next piece of memory. */
@@ -58,7 +66,8 @@ bump(void *ctx, size_t size)
 	size = MAXALIGN(size);
 	if (size > arena->left)
 	{
-		arena->left = Max(size, 256 * 1024);
+		arena->next = Min(Max(arena->next * 2, 8 * 1024), 256 * 1024);
+		arena->left = Max(size, arena->next);
 		arena->at = palloc(arena->left);
 	}
 	result = arena->at;
@@ -93,8 +102,11 @@ js_tree_json(const JsJson *item)
 JsRecord *
 js_tree_open(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 {
-	JsRecord   *record = palloc0(sizeof(JsRecord));
+	JsRecord   *record;
 
+	if (reader->open != NULL)
+		return reader->open(reader, entity, item);
+	record = palloc0(sizeof(JsRecord));
 	if (reader->last == NULL || reader->seed != entity->seed ||
 		!js_tree_same_keys(reader->last, item))
 		find_members(reader, entity, item);
@@ -102,7 +114,7 @@ js_tree_open(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 	record->text_len = js_json_source_len(item);
 	record->tree = item;
 	if (reader->id >= 0)
-		record->external_id = id_text(item->members[reader->id].value);
+		record->external_id = js_tree_text(item->members[reader->id].value);
 	if (record->external_id == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_JS_BAD_RECORD),
@@ -143,9 +155,9 @@ find_members(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 	}
 }
 
-/* An id as jsonb would write it; NULL if it is none. */
-static char *
-id_text(const JsJson *id)
+/* A scalar as jsonb would write it; NULL for null and containers, and "". */
+char *
+js_tree_text(const JsJson *id)
 {
 	switch (id->type)
 	{
@@ -168,6 +180,11 @@ js_tree_finish(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 {
 	const JsJson *item = record->tree;
 
+	if (reader->finish != NULL)
+	{
+		reader->finish(reader, entity, record);
+		return;
+	}
 	record->items = palloc(sizeof(JsonbValue) * Max(entity->nfields, 1));
 	record->known = palloc0(sizeof(bool) * Max(entity->nfields, 1));
 	for (int i = 0; i < item->n; i++)
@@ -176,12 +193,12 @@ js_tree_finish(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 
 		if (field < 0)
 			continue;
-		to_item(item->members[i].value, &record->items[field]);
+		js_tree_item(item->members[i].value, &record->items[field]);
 		record->known[field] = true;
 	}
 	if (reader->time >= 0)
 	{
-		char	   *text = id_text(item->members[reader->time].value);
+		char	   *text = js_tree_text(item->members[reader->time].value);
 
 		record->time_known = text != NULL;
 		if (text != NULL && !js_time_parse(text, &record->time))
@@ -194,8 +211,8 @@ js_tree_finish(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 }
 
 /* A value as jsonb has it. */
-static void
-to_item(const JsJson *json, JsonbValue *item)
+void
+js_tree_item(const JsJson *json, JsonbValue *item)
 {
 	Jsonb	   *container;
 

@@ -19,12 +19,23 @@ typedef struct JsTreeReader
 	int			id;				/* its member "id", or -1 */
 	int			time;			/* its member "updatedAt", or -1 */
 	uint64		seed;			/* of the entity for which this holds */
+
+	/* records of a stream are read by these (streamtree.c); NULL: plain ones */
+	JsRecord   *(*open) (struct JsTreeReader *reader, JsEntity *entity,
+						 const JsJson *item);
+	void		(*finish) (struct JsTreeReader *reader, JsEntity *entity,
+						   JsRecord *record);
+	JsStream   *stream;
+	struct JsStreamPlan *plan;
 } JsTreeReader;
 
 extern bool js_tree_page(const char *s, size_t len, JsJson **root,
 						 JsJsonError *error);
+extern JsAllocator js_tree_memory(void);
 extern bool js_tree_same_keys(const JsJson *a, const JsJson *b);
 extern Jsonb *js_tree_json(const JsJson *item);
+extern char *js_tree_text(const JsJson *json);
+extern void js_tree_item(const JsJson *json, JsonbValue *item);
 extern JsRecord *js_tree_open(JsTreeReader *reader, JsEntity *entity,
 							  const JsJson *item);
 extern void js_tree_finish(JsTreeReader *reader, JsEntity *entity,

@@ -611,24 +611,16 @@ static char *
 body_value(JsWalk *walk, JsPage *page, const char *option)
 {
 	char	   *path = text_option(walk->source->paginator, option);
-	Jsonb	   *value = path && page->document ?
-		js_path_first(js_path_make(path), page->document) : NULL;
 
-	return value ? js_scalar_text(value) : NULL;
+	return path ? js_page_value(page, path) : NULL;
 }
 
 /* A value of the last record of a page, as a cursor. */
 static char *
 last_record_value(JsPage *page, const char *path)
 {
-	Jsonb	   *value;
-
-	if (page->records == NIL)
-		return NULL;
-	value = js_path_first(js_path_make(path[0] == '$' ? path :
-									   psprintf("$.%s", path)),
-						  llast(page->records));
-	return value ? js_scalar_text(value) : NULL;
+	return js_page_last_value(page, path[0] == '$' ? path :
+							  psprintf("$.%s", path));
 }
 
 /* Does the PMS say that there is more? */
