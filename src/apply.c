@@ -214,6 +214,13 @@ js_apply_page(JsApply *apply, List *records)
 	if (apply->log != NULL)
 		(void) js_fold(apply->entity, js_apply_stream_id(apply));
 	apply->log = NULL;
+	if (apply->expect_new)
+	{
+		/* an index knew one of them */
+		apply->expect_new = false;
+		js_apply_page(apply, records);
+		return;
+	}
 	foreach(cell, records)
 	{
 		JsApplied	applied = {0};
@@ -336,7 +343,9 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 	char	   *local_id = NULL;
 
 	apply->counts.processed++;
-	if (version != NULL || apply->look_closely || apply->previewing)
+	if (apply->expect_new)
+		link = NULL;
+	else if (version != NULL || apply->look_closely || apply->previewing)
 		link = js_link_by_external(entity->entity_id,
 								   js_apply_stream_id(apply),
 								   record->external_id);
@@ -474,7 +483,7 @@ first_sight(JsApply *apply, JsRecord *record, JsApplied *applied)
 		apply->counts.unchanged++;
 		return true;
 	}
-	if (!js_apply_lock_row(apply, record, applied))
+	if (!apply->expect_new && !js_apply_lock_row(apply, record, applied))
 		return false;
 	if (!applied->row_found && apply->open_creates && !apply->previewing)
 	{
@@ -566,12 +575,14 @@ js_apply_insert(JsApply *apply, JsRecord *record, JsLink *link,
 	js_owner_begin(&security, entity->owner);
 	for (int i = 0; i < entity->nfields; i++)
 	{
-		Jsonb	   *json = js_record_field(record, i);
+		JsColumn   *column = &entity->fields[i].column;
 
-		if (json == NULL)
-			continue;
-		values[i] = js_value_from_json(&entity->fields[i].column, json);
-		write[i] = true;
+		write[i] = record->items ? record->known[i] :
+			record->fields[i] != NULL;
+		if (write[i])
+			values[i] = record->items ?
+				js_value_from_item(column, &record->items[i]) :
+				js_value_from_json(column, record->fields[i]);
 	}
 	inserted = js_row_insert(entity, record->external_id,
 							 apply->stream ? apply->stream->property_value : NULL,

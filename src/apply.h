@@ -47,6 +47,7 @@ typedef struct JsApply
 	bool		defer_deletes;	/* gather them until the pull is complete */
 	bool		pending_deletes;	/* some are gathered or held */
 	bool		open_creates;	/* new records are on their way to the PMS */
+	bool		expect_new;		/* all records are new: indexes say if not */
 	Bitmapset  *suspects;		/* fields of a constraint that was broken */
 	char	   *constraint;		/* its name */
 	JsCounts	counts;

@@ -28,6 +28,7 @@
 #include "jacksync.h"
 #include "jsonb.h"
 #include "progress.h"
+#include "rowheap.h"
 #include "secure.h"
 #include "statement.h"
 #include "streamtree.h"
@@ -47,6 +48,7 @@ static void apply_page(JsCycle *cycle, JsPage *page, int64 tick,
 static void apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick,
 						bool last, bool advance);
 static void keep_sending(void);
+static bool may_expect_new(JsCycle *cycle, JsApply *apply);
 static void store_bad(JsApply *apply, JsPage *page);
 static void retry_stored(JsCycle *cycle);
 
@@ -318,6 +320,7 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 	JsApply		apply = {0};
 	List	   *all = page->trees ? page->trees : page->records;
 	List	   *records = NIL;
+	bool		expected;
 
 	for (int i = from; i < from + CHUNK && i < list_length(all); i++)
 		records = lappend(records, list_nth(all, i));
@@ -334,12 +337,17 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 	apply.lazy = cycle->stream->detail == NULL;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->walk->source, false);
 	apply.counts = cycle->counts;
+	apply.expect_new = expected = may_expect_new(cycle, &apply);
 	if (cycle->stream->detail != NULL)
 		js_apply_page(&apply,
 					  js_details_want(cycle, &apply, cycle->walk->source,
 									  records, cycle->stream->full_wanted));
 	else
 		js_apply_page(&apply, records);
+	cycle->walk->all_new = records != NIL && apply.counts.created -
+		cycle->counts.created == list_length(records);
+	cycle->walk->not_new = cycle->walk->not_new ||
+		expected != apply.expect_new;
 	if (last)
 		store_bad(&apply, page);
 	cycle->counts = apply.counts;
@@ -356,6 +364,22 @@ apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
 	if (cycle->walk->total > 0 && cycle->stream->step == 0)
 		js_progress_total(cycle->progress, cycle->walk->total);
 	JS_FAULT("cp06");
+}
+
+/*
+ * May records be taken for new, without a look for their links and rows?  In
+ * an initial load that brought nothing else just now, if indexes would not let
+ * a second one in: then what fails is done again, with a look.
+ */
+static bool
+may_expect_new(JsCycle *cycle, JsApply *apply)
+{
+	JsWalk	   *walk = cycle->walk;
+
+	return walk->kind == JS_WALK_INITIAL && walk->all_new && !walk->not_new &&
+		cycle->stream->detail == NULL && !apply->open_creates &&
+		js_rowheap_obstacle(apply->entity) == NULL &&
+		js_rowheap_unique(apply->entity, walk->source->property_value);
 }
 
 /* Records that cannot even be stored as they came: dead letters. */

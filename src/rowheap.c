@@ -213,6 +213,23 @@ find_external_index(JsEntity *entity, JsHeap *heap, RowAccess *access)
 }
 
 /*
+ * Does an index refuse a second row with the id of a record?  Only then may it
+ * be left to the index to find that there is one.
+ */
+bool
+js_rowheap_unique(JsEntity *entity, const char *property)
+{
+	JsHeap	   *heap = open_rows(entity);
+	JsHeapIndex *index = ((RowAccess *) heap->extra)->external;
+	bool		result = index != NULL && index->rel->rd_index->indisunique &&
+		index->rel->rd_index->indimmediate &&
+		(index->nkeys == 1 || property != NULL);
+
+	js_heap_close(heap);
+	return result;
+}
+
+/*
  * js_row_lock(), directly.  A row that nobody touches need not be locked if
  * the caller can do with an error should somebody do so meanwhile.
  */

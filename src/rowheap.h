@@ -14,6 +14,7 @@ extern void js_rowheap_define_settings(void);
 extern const char *js_rowheap_obstacle(JsEntity *entity);
 extern bool js_rowheap_usable(JsEntity *entity);
 extern bool js_rowheap_quiet(JsEntity *entity);
+extern bool js_rowheap_unique(JsEntity *entity, const char *property);
 extern JsRowState js_rowheap_lock(JsEntity *entity, const char *local_id,
 								  bool skip_locked, bool unlocked,
 								  JsRow *row);

@@ -71,6 +71,8 @@ typedef struct JsWalk
 	int64		total;			/* that the PMS told with the last page; or -1 */
 	int			repeats;		/* of this window, for that reason */
 	bool		missed;			/* a window that was too long for that */
+	bool		all_new;		/* the last records were, all of them */
+	bool		not_new;		/* they were thought to be, and were not */
 	HTAB	   *seen;			/* hashes of pages and cursors of the window */
 	MemoryContext mcxt;
 } JsWalk;

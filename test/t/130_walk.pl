@@ -253,6 +253,21 @@ is($odd->sync('load')->{success}, 't', 'after a crash in a load');
 is($odd->rows('load'), 1000, 'all are here');
 is(scalar($odd->queries('load')), 4, 'and the last pages only were asked for: it went on where it was');
 
+# a load that takes records for new, until an index says that one is not
+$odd->stream('nearly', undef, { paginator => { type => 'page_number', page_size => 100 } });
+$odd->fill('nearly', count => 500, start => '2026-11-20T00:00:00Z');
+$sql->("INSERT INTO nearly (external_id, name) VALUES ('R00250', 'is here'), ('R00260', 'is here too')");
+$run = $odd->sync('nearly');
+is("$run->{processed}/$run->{created}/$run->{errors}", '500/498/0', 'rows that were here are found by a load');
+is($odd->rows('nearly') . '|' . $sql->("SELECT count(*) FROM jacksync.record WHERE entity = 'nearly' AND sync_status = 'synced'"), '500|500', 'and are no second ones');
+cmp_ok($sql->("SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'nearly'"), '>', 500, 'their page was tried without a look, and again with one');
+$odd->stream('loose', undef, { paginator => { type => 'page_number', page_size => 100 } });
+$sql->('ALTER TABLE loose DROP CONSTRAINT loose_external_id_key');
+$odd->fill('loose', count => 300, start => '2026-11-20T00:00:00Z');
+$sql->("INSERT INTO loose (external_id, name) VALUES ('R00250', 'is here')");
+$run = $odd->sync('loose');
+is("$run->{created}/$run->{errors}/" . $odd->rows('loose'), '299/0/300', 'without a unique index every row is looked for');
+
 # everything, every time: what is unchanged costs nothing
 $odd->stream('everything', { total => undef }, { sync_mode => 'full_refresh', cursor_path => undef });
 $odd->fill('everything', count => 120, start => '2026-11-20T00:00:00Z');
