@@ -417,8 +417,8 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 		state = link->state == JS_TOMBSTONE ?
 			js_row_lock(entity, link->local_id, apply->skip_locked,
 						&applied->row) :
-			js_row_take(entity, link->local_id, apply->skip_locked,
-						&applied->row);
+			js_row_take(entity, link->local_id, &link->row_at,
+						apply->skip_locked, &applied->row);
 		if (!quiet)
 			js_owner_end(&security);
 		if (state == JS_ROW_LOCKED)

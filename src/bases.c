@@ -117,6 +117,7 @@ js_bases_update(JsApply *apply, JsRecord *record, JsApplied *applied,
 	if (link->push_failures > 0)
 		link->dirty = true;
 	link->conflict = held;
+	link->row_at = after->root;
 	if (record != NULL)
 	{
 		link->pms_time_known = record->time_known;

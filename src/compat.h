@@ -74,6 +74,7 @@
 #define JsColumnPermissions RTEPermissionInfo
 #define js_column_permissions(list, rte) addRTEPermissionInfo(list, rte)
 #define JsUpdateIndexes TU_UpdateIndexes
+#define js_moved(indexes) ((indexes) == TU_All)
 #define js_insert_index_tuples(info, slot, estate, indexes) \
 	((indexes) == TU_None ? NIL : \
 	 ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL, \
@@ -86,6 +87,7 @@
 #define JsColumnPermissions RangeTblEntry
 #define js_column_permissions(list, rte) (rte)
 #define JsUpdateIndexes bool
+#define js_moved(indexes) (indexes)
 #define js_insert_index_tuples(info, slot, estate, indexes) \
 	((indexes) ? \
 	 ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL) : NIL)

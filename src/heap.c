@@ -45,7 +45,7 @@ static bool is_capture(Oid function);
 static bool is_quiet(JsHeap *heap);
 static void close_heap(JsHeap *heap);
 static bool next_version(JsHeap *heap, IndexScanDesc scan,
-						 TupleTableSlot *slot, bool write);
+						 TupleTableSlot *slot, bool write, ItemPointer root);
 static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 						  TupleTableSlot *slot, bool write, bool *all_dead);
 static void make_room(JsHeap *heap, ItemPointer tid, Size len);
@@ -311,11 +311,13 @@ js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique, bool write)
 	index->scan->xs_snapshot = GetActiveSnapshot();
 	index_rescan(index->scan, index->keys, index->nkeys, NULL, 0);
 	ExecClearTuple(heap->found);
-	found = next_version(heap, index->scan, heap->found, write);
+	found = next_version(heap, index->scan, heap->found, write, &heap->root);
 	if (found && unique)
 	{
+		ItemPointerData other;
+
 		/* is there another one? */
-		if (next_version(heap, index->scan, heap->locked, false))
+		if (next_version(heap, index->scan, heap->locked, false, &other))
 			found = false;
 		ExecClearTuple(heap->locked);
 	}
@@ -324,10 +326,36 @@ js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique, bool write)
 	return found;
 }
 
-/* The next visible version that an index scan finds. */
+/*
+ * Look where a row once was: true if a visible version is there, be it of that
+ * row or of another; it is in heap->found then.
+ */
+bool
+js_heap_fetch(JsHeap *heap, ItemPointer root, bool write)
+{
+	MemoryContext old;
+	bool		all_dead;
+	bool		found;
+
+	if (ItemPointerGetBlockNumber(root) >= heap->nblocks)
+		heap->nblocks = RelationGetNumberOfBlocks(heap->rel);
+	if (ItemPointerGetBlockNumber(root) >= heap->nblocks)
+		return false;
+	old = MemoryContextSwitchTo(heap->mcxt);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ExecClearTuple(heap->found);
+	found = fetch_version(heap, root, GetActiveSnapshot(), heap->found, write,
+						  &all_dead);
+	heap->root = *root;
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+/* The next visible version that an index scan finds, and where it did. */
 static bool
 next_version(JsHeap *heap, IndexScanDesc scan, TupleTableSlot *slot,
-			 bool write)
+			 bool write, ItemPointer root)
 {
 	ItemPointer tid;
 
@@ -335,6 +363,7 @@ next_version(JsHeap *heap, IndexScanDesc scan, TupleTableSlot *slot,
 	{
 		bool		all_dead;
 
+		*root = *tid;
 		if (fetch_version(heap, tid, scan->xs_snapshot, slot, write,
 						  &all_dead))
 			return true;
@@ -530,6 +559,7 @@ js_heap_update_fire(JsHeap *heap)
 		ExecSimpleRelationUpdate(heap->info, heap->estate, &epq, heap->old,
 								 heap->fresh);
 		EvalPlanQualEnd(&epq);
+		ItemPointerSetInvalid(&heap->root);
 	}
 	else
 		update_row(heap, &tid);
@@ -587,6 +617,8 @@ update_row(JsHeap *heap, ItemPointer tid)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("another session works on the row")));
+	if (js_moved(indexes))
+		heap->root = slot->tts_tid;
 	if (heap->info->ri_NumIndices > 0)
 		recheck = js_insert_index_tuples(heap->info, slot, heap->estate,
 										 indexes);
@@ -616,7 +648,8 @@ js_heap_insert(JsHeap *heap)
 	heap->estate->es_snapshot = NULL;
 	PopActiveSnapshot();
 	end_statement(heap);
-	return ItemPointerIsValid(&heap->fresh->tts_tid);
+	heap->root = heap->fresh->tts_tid;
+	return ItemPointerIsValid(&heap->root);
 }
 
 /* Insert heap->fresh into a table of ours, as js_heap_update() writes it. */

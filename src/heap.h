@@ -39,7 +39,10 @@ typedef struct JsHeap
 	TupleTableSlot *locked;		/* its newest version, locked */
 	TupleTableSlot *old;		/* which of them an update is to replace */
 	TupleTableSlot *fresh;		/* a version to be written */
+	ItemPointerData root;		/* where indexes find the row that was found or
+								 * written; invalid: not known */
 	JsColumnPermissions *columns;	/* its updatedCols an UPDATE names */
+	BlockNumber nblocks;		/* it had at least so many */
 	bool		kept;			/* until js_heap_page_end() */
 	bool		fires_before;	/* has BEFORE ROW triggers */
 	bool		fires_after;	/* has AFTER ROW triggers, ours not counted */
@@ -77,6 +80,7 @@ extern void js_heap_close(JsHeap *heap);
 extern JsHeapIndex *js_heap_index(JsHeap *heap, Oid indexid, int nkeys);
 extern bool js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique,
 						 bool write);
+extern bool js_heap_fetch(JsHeap *heap, ItemPointer root, bool write);
 extern JsHeapLock js_heap_lock(JsHeap *heap, bool skip_locked);
 extern JsHeapLock js_heap_update(JsHeap *heap, ItemPointer tid,
 								 bool locked);

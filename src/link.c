@@ -28,27 +28,28 @@ enum
 	LINK_RECORD_ID,
 	LINK_ENTITY_ID,
 	LINK_STREAM_ID,
-	LINK_EXTERNAL_ID,
-	LINK_LOCAL_ID,
 	LINK_STATE,
 	LINK_DIRTY,
 	LINK_WAITING,
 	LINK_CONFLICT,
 	LINK_FAILED,
 	LINK_MUST_PULL,
-	LINK_INTENT_ID,
-	LINK_FINALIZED_TICK,
 	LINK_PUSH_FAILURES,
+	LINK_FINALIZED_TICK,
+	LINK_EXTERNAL_ID,
+	LINK_LOCAL_ID,
+	LINK_SNAPSHOT,
+	LINK_PMS_UPDATED_AT,
+	LINK_LAST_SYNC_AT,
+	LINK_HASH,
+	LINK_ROW_AT,
+	LINK_INTENT_ID,
 	LINK_NEXT_PUSH_AT,
 	LINK_LOCAL_UPDATED_AT,
 	LINK_LOCAL_TIMES,
 	LINK_LOCAL_BASE,
 	LINK_DECIDED,
 	LINK_VERSION,
-	LINK_SNAPSHOT,
-	LINK_PMS_UPDATED_AT,
-	LINK_LAST_SYNC_AT,
-	LINK_HASH,
 	LINK_NATTS
 };
 
@@ -296,6 +297,8 @@ read_link(TupleTableSlot *slot)
 	link->external_id = text_at(slot, LINK_EXTERNAL_ID);
 	link->local_id = text_at(slot, LINK_LOCAL_ID);
 	link->state = DatumGetChar(values[LINK_STATE]);
+	if (!nulls[LINK_ROW_AT])
+		link->row_at = *(ItemPointer) DatumGetPointer(values[LINK_ROW_AT]);
 	link->dirty = DatumGetBool(values[LINK_DIRTY]);
 	link->waiting = DatumGetBool(values[LINK_WAITING]);
 	link->conflict = DatumGetBool(values[LINK_CONFLICT]);
@@ -358,6 +361,8 @@ fill_slot(JsHeap *heap, JsLink *link)
 	set_text(slot, LINK_EXTERNAL_ID, link->external_id);
 	set_text(slot, LINK_LOCAL_ID, link->local_id);
 	values[LINK_STATE] = CharGetDatum(link->state);
+	slot->tts_isnull[LINK_ROW_AT] = !ItemPointerIsValid(&link->row_at);
+	values[LINK_ROW_AT] = PointerGetDatum(&link->row_at);
 	values[LINK_DIRTY] = BoolGetDatum(link->dirty);
 	values[LINK_WAITING] = BoolGetDatum(link->waiting);
 	values[LINK_CONFLICT] = BoolGetDatum(link->conflict);

@@ -42,6 +42,7 @@ typedef struct JsLink
 	char	   *external_id;
 	char	   *local_id;
 	char		state;
+	ItemPointerData row_at;		/* where the row was last, if that is known */
 	bool		dirty;
 	bool		waiting;
 	bool		conflict;

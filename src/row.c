@@ -65,7 +65,8 @@ static void append_key_condition(StringInfo sql, JsEntity *entity,
 								 int first_arg);
 static void read_row(JsEntity *entity, JsRow *row);
 static JsRowState lock_key(JsEntity *entity, const char *local_id,
-						   bool skip_locked, bool unlocked, JsRow *row);
+						   ItemPointer hint, bool skip_locked, bool unlocked,
+						   JsRow *row);
 static JsRowState lock_where(JsEntity *entity, const char *condition,
 							 int nargs, JsColumn **columns, JsValue *args,
 							 bool lock, bool skip_locked, JsRow *row);
@@ -89,30 +90,32 @@ JsRowState
 js_row_lock(JsEntity *entity, const char *local_id, bool skip_locked,
 			JsRow *row)
 {
-	return lock_key(entity, local_id, skip_locked, false, row);
+	return lock_key(entity, local_id, NULL, skip_locked, false, row);
 }
 
 /*
  * The same for who can do with an error should somebody change the row before
- * it is written: one that nobody touches may then stay without a lock.
+ * it is written: one that nobody touches may then stay without a lock.  hint
+ * is where it was last.
  */
 JsRowState
-js_row_take(JsEntity *entity, const char *local_id, bool skip_locked,
-			JsRow *row)
+js_row_take(JsEntity *entity, const char *local_id, ItemPointer hint,
+			bool skip_locked, JsRow *row)
 {
-	return lock_key(entity, local_id, skip_locked, true, row);
+	return lock_key(entity, local_id, hint, skip_locked, true, row);
 }
 
 /* Lock a row by its primary key, perhaps only if that is needed. */
 static JsRowState
-lock_key(JsEntity *entity, const char *local_id, bool skip_locked,
-		 bool unlocked, JsRow *row)
+lock_key(JsEntity *entity, const char *local_id, ItemPointer hint,
+		 bool skip_locked, bool unlocked, JsRow *row)
 {
 	StringInfoData condition;
 	JsColumn  **columns;
 
 	if (js_rowheap_usable(entity))
-		return js_rowheap_lock(entity, local_id, skip_locked, unlocked, row);
+		return js_rowheap_lock(entity, local_id, hint, skip_locked, unlocked,
+							   row);
 	columns = palloc(sizeof(JsColumn *) * entity->nkeys);
 	initStringInfo(&condition);
 	append_key_condition(&condition, entity, 1);
@@ -714,6 +717,7 @@ read_row(JsEntity *entity, JsRow *row)
 	int			column = 1;
 
 	row->direct = false;
+	ItemPointerSetInvalid(&row->root);
 	row->keys = palloc(sizeof(JsValue) * entity->nkeys);
 	row->values = palloc(sizeof(JsValue) * Max(entity->nfields, 1));
 	for (int i = 0; i < entity->nkeys; i++)

@@ -23,7 +23,7 @@ typedef struct JsRowKey
 extern JsRowState js_row_lock(JsEntity *entity, const char *local_id,
 							  bool skip_locked, JsRow *row);
 extern JsRowState js_row_take(JsEntity *entity, const char *local_id,
-							  bool skip_locked, JsRow *row);
+							  ItemPointer hint, bool skip_locked, JsRow *row);
 extern JsRowState js_row_lock_external(JsEntity *entity,
 									   const char *external_id,
 									   const char *property,

@@ -52,7 +52,13 @@ static void find_external_index(JsEntity *entity, JsHeap *heap,
 static JsRowState lock_found(JsEntity *entity, JsHeap *heap,
 							 JsHeapIndex *index, bool unique,
 							 bool skip_locked, bool unlocked, JsRow *row);
-static void read_slot(JsEntity *entity, TupleTableSlot *slot, JsRow *row);
+static bool is_row(JsEntity *entity, TupleTableSlot *slot,
+				   const char *local_id);
+static JsRowState lock_version(JsEntity *entity, JsHeap *heap,
+							   bool skip_locked, bool unlocked, JsRow *row,
+							   bool *again);
+static void read_slot(JsEntity *entity, JsHeap *heap, TupleTableSlot *slot,
+					  JsRow *row);
 static void take_value(TupleTableSlot *slot, const JsColumn *column,
 					   JsValue *value);
 static void prepare_defaults(JsHeap *heap, RowAccess *access);
@@ -231,19 +237,45 @@ js_rowheap_unique(JsEntity *entity, const char *property)
 
 /*
  * js_row_lock(), directly.  A row that nobody touches need not be locked if
- * the caller can do with an error should somebody do so meanwhile.
+ * the caller can do with an error should somebody do so meanwhile.  hint is
+ * where it was last, if that is known.
  */
 JsRowState
-js_rowheap_lock(JsEntity *entity, const char *local_id, bool skip_locked,
-				bool unlocked, JsRow *row)
+js_rowheap_lock(JsEntity *entity, const char *local_id, ItemPointer hint,
+				bool skip_locked, bool unlocked, JsRow *row)
 {
 	JsHeap	   *heap = open_rows(entity);
 	JsHeapIndex *index = ((RowAccess *) heap->extra)->primary;
-	JsValue    *keys = js_row_parse_id(entity, local_id);
+	JsValue    *keys;
 
+	/* a row that can be seen and has the key is the row */
+	if (hint != NULL && ItemPointerIsValid(hint) &&
+		js_heap_fetch(heap, hint, true) &&
+		is_row(entity, heap->found, local_id))
+	{
+		bool		again = false;
+		JsRowState	state = lock_version(entity, heap, skip_locked, unlocked,
+										 row, &again);
+
+		if (!again)
+			return state;
+	}
+	keys = js_row_parse_id(entity, local_id);
 	for (int i = 0; i < entity->nkeys; i++)
 		index->keys[i].sk_argument = keys[i].value;
 	return lock_found(entity, heap, index, false, skip_locked, unlocked, row);
+}
+
+/* Has the row in a slot this key? */
+static bool
+is_row(JsEntity *entity, TupleTableSlot *slot, const char *local_id)
+{
+	JsValue		keys[JS_HEAP_KEYS];
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < entity->nkeys; i++)
+		take_value(slot, &entity->keys[i], &keys[i]);
+	return strcmp(js_row_id_from_values(entity, keys), local_id) == 0;
 }
 
 /*
@@ -272,41 +304,56 @@ js_rowheap_lock_external(JsEntity *entity, const char *external_id,
 	return true;
 }
 
-/*
- * Find a row by the keys of an index, and lock it; not if that can be done
- * without.
- */
+/* Find a row by the keys of an index, and lock it. */
 static JsRowState
 lock_found(JsEntity *entity, JsHeap *heap, JsHeapIndex *index, bool unique,
 		   bool skip_locked, bool unlocked, JsRow *row)
 {
 	while (js_heap_find(heap, index, unique, true))
 	{
-		if (unlocked && js_heap_untouched(heap))
-		{
-			heap->old = heap->found;
-			read_slot(entity, heap->found, row);
-			return JS_ROW_FOUND;
-		}
-		switch (js_heap_lock(heap, skip_locked))
-		{
-			case JS_HEAP_OK:
-				read_slot(entity, heap->locked, row);
-				return JS_ROW_FOUND;
-			case JS_HEAP_BUSY:
-				return JS_ROW_LOCKED;
-			case JS_HEAP_GONE:
-				return JS_ROW_MISSING;
-			case JS_HEAP_MOVED:
-				break;
-		}
+		bool		again = false;
+		JsRowState	state = lock_version(entity, heap, skip_locked, unlocked,
+										 row, &again);
+
+		if (!again)
+			return state;
 	}
 	return TTS_EMPTY(heap->found) ? JS_ROW_MISSING : JS_ROW_AMBIGUOUS;
 }
 
+/*
+ * Lock the version that was found, if that is needed, and read it.  again is
+ * set if it has changed meanwhile.
+ */
+static JsRowState
+lock_version(JsEntity *entity, JsHeap *heap, bool skip_locked, bool unlocked,
+			 JsRow *row, bool *again)
+{
+	if (unlocked && js_heap_untouched(heap))
+	{
+		heap->old = heap->found;
+		read_slot(entity, heap, heap->found, row);
+		return JS_ROW_FOUND;
+	}
+	switch (js_heap_lock(heap, skip_locked))
+	{
+		case JS_HEAP_OK:
+			read_slot(entity, heap, heap->locked, row);
+			return JS_ROW_FOUND;
+		case JS_HEAP_BUSY:
+			return JS_ROW_LOCKED;
+		case JS_HEAP_GONE:
+			return JS_ROW_MISSING;
+		case JS_HEAP_MOVED:
+			break;
+	}
+	*again = true;
+	return JS_ROW_MISSING;
+}
+
 /* Take what is wanted of a row out of a slot, which keeps it. */
 static void
-read_slot(JsEntity *entity, TupleTableSlot *slot, JsRow *row)
+read_slot(JsEntity *entity, JsHeap *heap, TupleTableSlot *slot, JsRow *row)
 {
 	slot_getallattrs(slot);
 	row->keys = palloc(sizeof(JsValue) * entity->nkeys);
@@ -322,6 +369,7 @@ read_slot(JsEntity *entity, TupleTableSlot *slot, JsRow *row)
 		take_value(slot, &entity->fields[i].column, &row->values[i]);
 	row->local_id = js_row_id_from_values(entity, row->keys);
 	row->tid = slot->tts_tid;
+	row->root = heap->root;
 	row->direct = true;
 }
 
@@ -381,11 +429,12 @@ js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
 		row->values = palloc(sizeof(JsValue) * Max(entity->nfields, 1));
 		for (int i = 0; i < entity->nfields; i++)
 			row->values[i] = write[i] ? values[i] : before[i];
+		row->root = heap->root;
 	}
 	else
 	{
 		ExecMaterializeSlot(new);
-		read_slot(entity, new, row);
+		read_slot(entity, heap, new, row);
 	}
 	row->direct = false;
 	return true;
@@ -426,7 +475,7 @@ js_rowheap_insert(JsEntity *entity, const char *external_id,
 	ExecStoreVirtualTuple(new);
 	if (!js_heap_insert(heap))
 		return false;
-	read_slot(entity, new, row);
+	read_slot(entity, heap, new, row);
 	row->direct = false;
 	return true;
 }

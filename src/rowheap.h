@@ -16,8 +16,8 @@ extern bool js_rowheap_usable(JsEntity *entity);
 extern bool js_rowheap_quiet(JsEntity *entity);
 extern bool js_rowheap_unique(JsEntity *entity, const char *property);
 extern JsRowState js_rowheap_lock(JsEntity *entity, const char *local_id,
-								  bool skip_locked, bool unlocked,
-								  JsRow *row);
+								  ItemPointer hint, bool skip_locked,
+								  bool unlocked, JsRow *row);
 extern bool js_rowheap_lock_external(JsEntity *entity,
 									 const char *external_id,
 									 const char *property, bool skip_locked,

@@ -30,6 +30,7 @@ typedef struct JsRow
 	JsValue    *values;			/* of the entity's fields */
 	bool		direct;			/* it was read at tid, and is locked */
 	ItemPointerData tid;
+	ItemPointerData root;		/* where an index finds it, if that is known */
 } JsRow;
 
 extern char *js_row_id_from_values(JsEntity *entity, const JsValue *keys);

@@ -1,13 +1,13 @@
 /*
  * State.  jacksync.record, which people read, is a view of jacksync.link.
  */
+-- What most updates change stands together, from within the snapshot to
+-- row_at: only that is logged.
 CREATE TABLE jacksync.link
 (
 	record_id		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	entity_id		integer NOT NULL,
 	stream_id		integer NOT NULL,
-	external_id		text COLLATE "C",
-	local_id		text COLLATE "C",
 	state			"char" NOT NULL DEFAULT 'l'
 		CHECK (state IN ('l', 'n', 'd', 't', 'f')),
 	dirty			boolean NOT NULL DEFAULT false,
@@ -15,20 +15,23 @@ CREATE TABLE jacksync.link
 	conflict		boolean NOT NULL DEFAULT false,
 	failed			boolean NOT NULL DEFAULT false,
 	must_pull		boolean NOT NULL DEFAULT false,
-	intent_id		bigint,
-	finalized_tick	bigint NOT NULL DEFAULT 0,
 	push_failures	integer NOT NULL DEFAULT 0,
+	finalized_tick	bigint NOT NULL DEFAULT 0,
+	external_id		text COLLATE "C",
+	local_id		text COLLATE "C",
+	snapshot		jsonb,
+	pms_updated_at	timestamptz,
+	last_sync_at	timestamptz,
+	hash			bigint,
+	row_at			tid,
+	intent_id		bigint,
 	next_push_at	timestamptz,
 	local_updated_at timestamptz,
 	local_times		jsonb,
 	local_base		jsonb,
 	decided			jsonb,
-	version			text,
-	snapshot		jsonb,
-	pms_updated_at	timestamptz,
-	last_sync_at	timestamptz,
-	hash			bigint
-) WITH (fillfactor = 80);
+	version			text
+) USING heap WITH (fillfactor = 80);
 COMMENT ON TABLE jacksync.link IS
 'which local row is which record of the PMS, and what both sides agreed on (see the view jacksync.record)';
 COMMENT ON COLUMN jacksync.link.record_id IS 'number of the record';
@@ -44,6 +47,7 @@ COMMENT ON COLUMN jacksync.link.failed IS 'an error of this record is open in sy
 COMMENT ON COLUMN jacksync.link.must_pull IS 'the PMS has something newer: read before the next push';
 COMMENT ON COLUMN jacksync.link.intent_id IS 'the open intent: a push whose outcome is not yet recorded';
 COMMENT ON COLUMN jacksync.link.finalized_tick IS 'when the last push was recorded; a page requested before is stale for this record';
+COMMENT ON COLUMN jacksync.link.row_at IS 'where in the local table the row was last: a hint, which need not be right';
 COMMENT ON COLUMN jacksync.link.push_failures IS 'failed pushes in a row';
 COMMENT ON COLUMN jacksync.link.next_push_at IS 'no push before this time';
 COMMENT ON COLUMN jacksync.link.local_updated_at IS 'time of the last local change';
@@ -77,7 +81,7 @@ CREATE TABLE jacksync.change
 	local_id	text COLLATE "C" NOT NULL,
 	old_local_id text COLLATE "C",
 	columns		bytea
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 ALTER TABLE jacksync.change REPLICA IDENTITY FULL;
 COMMENT ON TABLE jacksync.change IS 'captured local changes that are not yet taken up';
 COMMENT ON COLUMN jacksync.change.change_id IS 'order within one row';
