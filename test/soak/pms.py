@@ -45,15 +45,19 @@ class Store(fake_pms.Store):
 
 class Handler(fake_pms.Handler):
     def record(self, coll, rid, *part):
+        self.rid = rid
         if self.command == 'GET':
             self.store.read_at[rid] = time.time()
             self.store.refused.discard(rid)
         super().record(coll, rid, *part)
         if self.command != 'GET':
             self.store.read_at.pop(rid, None)
-        if self.status == 412:
-            self.store.unread += rid in self.store.refused
-            self.store.refused.add(rid)
+
+    def reply(self, status, *args, **more):
+        if status == 412 and not self.quiet:    # noted before the answer can be acted upon
+            self.store.unread += self.rid in self.store.refused
+            self.store.refused.add(self.rid)
+        super().reply(status, *args, **more)
 
     def collection(self, coll):
         self.store.refused.clear()

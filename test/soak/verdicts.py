@@ -212,10 +212,15 @@ class Account:
                 self.find('false conflict', rid, field, local, 'was written over', pms, 'here')
 
     def rates(self, rid):
-        """The same number in another form is nobody's change."""
+        """The same number in another form is nobody's change; unless it had
+        been another one in between, which a conflict that is held has seen."""
+        there = []
+        for cause, record in self.there[rid]:
+            if not there or there[-1] != number(record.get('rate')):
+                there.append(number(record.get('rate')))
         for base, local, pms, how in self.known.get((rid, 'rate'), []):
-            if base is not None and pms is not None and number(base) == number(pms):
-                self.find('false conflict', rid, 'rate', 'base', base, 'there', pms, how)
+            if base is not None and pms is not None and number(base) == number(pms) and there.count(number(base)) < 2:
+                self.find('false conflict', rid, 'rate', 'base', base, 'there', pms, how, 'of', there)
 
     # -- 7: nobody writes what is the other's -------------------------------
     def authority(self, rid):

@@ -84,7 +84,8 @@ is(join(' ', map { "@$_" } @differ), '', 'with the same values');
 is($sql->("SELECT count(*) FROM jacksync.record WHERE entity = 'guests' AND NOT deleted AND sync_status <> 'synced'"), 0, 'all are synced');
 my %keys;
 $keys{ $_->[3] }++ for grep { $_->[3] =~ /^api ./ } @{ $pms->history };
-is(scalar(grep { $_ > 1 } values %keys), 0, 'no key acted twice');
+is(scalar(grep { $_ > 1 } values %keys), 0, 'no key acted twice')
+  or diag(map { my ($key, $id) = @$_[3, 1]; JSON::PP->new->canonical->encode([ grep { $_->[1] eq $id } @{ $pms->history } ]), "\n", $sql->("SELECT to_jsonb(i) FROM jacksync.intent i WHERE idempotency_key::text = '" . $key =~ s/^api //r . "'"), "\n" } grep { $keys{ $_->[3] } > 1 } grep { $_->[3] =~ /^api ./ } @{ $pms->history });
 is($sql->("SELECT string_agg(DISTINCT error, ' / ') FROM jacksync.sync_error WHERE state = 'dead'"), '', 'nothing is left for a person');
 $node->stop;
 unlike(slurp_file($node->logfile), qr/TRAP|PANIC|terminated by signal/, 'nothing crashed');
