@@ -43,8 +43,8 @@ class World:
         self.longest = max(1, options.seconds / 3)
         self.over = threading.Event()
         tier = options.tier or rnd.choice('AAABBD')
-        webhooks = rnd.random() < .5
-        coarse, skew = not webhooks and rnd.random() < .7, rnd.choice([0, 0, 3600, -3600])
+        webhooks = rnd.random() < .5 and not options.coarse
+        coarse, skew = not webhooks and rnd.random() < .7 or options.coarse, rnd.choice([0, 0, 3600, -3600])
         page = rnd.choice([1, 2, 7, 100])
         options.lookback = options.lookback or rnd.choice(['0 s', '0 s', '2 s', '5 min'])
         print('seed %d: tier %s, page size %d, clock %s%+d s, lookback %s' %
@@ -134,6 +134,7 @@ def main():
     parser.add_argument('--users', type=int, default=3)
     parser.add_argument('--pause', type=float, default=.04)
     parser.add_argument('--lookback')
+    parser.add_argument('--coarse', action='store_true', help='the PMS has whole seconds only')
     parser.add_argument('--place')
     parser.add_argument('--calm', action='store_true', help='no faults')
     parser.add_argument('--gentle', action='store_true', help='faults of the network only')

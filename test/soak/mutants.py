@@ -23,7 +23,7 @@ MUTANTS = [
      [('src/outbound.c', r'if \(intent->if_match != NULL &&', 'if (false \\&\\& intent->if_match != NULL \\&\\&')]),
     ('watermark', 'the watermark is our clock at the end of the walk', ['--lookback', '0 s'],
      [('src/complete.c', r'js_arg_time\(&args, watermark, known\)', 'js_arg_time(\\&args, GetCurrentTimestamp(), true)')]),
-    ('greater', 'changes are asked for behind the watermark, not from it', ['--lookback', '0 s'],
+    ('greater', 'changes are asked for behind the watermark, not from it', ['--lookback', '0 s', '--coarse', '--gentle'],
      [('src/walk.c', r'from = stream->watermark - Max\(stream->lookback, js_time_grain\(stream\)\)',
        'from = stream->watermark + js_time_grain(stream)')]),
     ('r1', 'R1: a record is applied while its push is open', [],

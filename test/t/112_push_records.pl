@@ -55,6 +55,21 @@ $sql->("UPDATE guests SET tags = '{vip,press}' WHERE name = 'new'");
 $sync->('guests');
 is("@{ $pms->record('guests', $id)->{tags} }", 'vip press', 'and its changes go on as updates');
 
+# a record that the PMS deleted before we heard of it: with keys it is known, and without it is created again
+for my $keys (JSON::PP::true, JSON::PP::false)
+{
+	my $name = $keys ? 'known by its key' : 'forgotten';
+	$pms->config({ idempotency => $keys });
+	$pms->faults({ kind => 'drop_after_apply', match => { method => 'POST', path => '/v1/guests' }, count => 1 });
+	$insert->($name);
+	$sync->('guests');
+	$pms->delete('guests', ($there->($name))[0]);
+	$sync->('guests') for 1 .. 2;
+	my @alive = grep { !$pms->record('guests', $_)->{deleted} } $there->($name);
+	is(scalar(@alive), $keys ? 0 : 1, "a new record that was deleted there at once: $name");
+}
+$pms->config({ idempotency => JSON::PP::true });
+
 # where the id may be
 $pms->config({ create_answer => 'location' });
 $insert->('by header');
