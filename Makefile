@@ -31,7 +31,9 @@ OBJS = \
 	src/txn.o \
 	src/wake.o \
 	src/heap.o \
+	src/shared.o \
 	src/progress.o \
+	src/live.o \
 	src/jsonb.o \
 	src/value.o \
 	src/equal.o \
@@ -79,6 +81,7 @@ OBJS = \
 	src/walk.o \
 	src/deliver.o \
 	src/cycle.o \
+	src/quiet.o \
 	src/request.o \
 	src/detail.o \
 	src/events.o \

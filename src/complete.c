@@ -26,13 +26,37 @@
 
 #define MIN_REGRESSED 5			/* fewer are late deliveries */
 
+static void record_completion(JsCycle *cycle, bool missed);
+static void save_walk(JsCycle *cycle, Jsonb *progress);
 static void want_comparison(int32 stream_id);
 static bool went_back(JsCycle *cycle);
 static void settle_deletes(JsCycle *cycle);
 
-/* Store where the walk is; NULL: there is none. */
+/*
+ * Store where the walk is; NULL: there is none.  Where nothing else was
+ * written it is only kept, for the case that the walk fails.
+ */
 void
 js_pull_save(JsCycle *cycle)
+{
+	Jsonb	   *progress = cycle->walk ? js_walk_progress(cycle->walk) : NULL;
+
+	if (progress != NULL && js_quiet(cycle))
+	{
+		MemoryContext old = MemoryContextSwitchTo(cycle->mcxt);
+
+		if (cycle->unwritten_walk != NULL)
+			pfree(cycle->unwritten_walk);
+		cycle->unwritten_walk = DatumGetJsonbPCopy(JsonbPGetDatum(progress));
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	save_walk(cycle, progress);
+}
+
+/* Write it. */
+static void
+save_walk(JsCycle *cycle, Jsonb *progress)
 {
 	static JsStatement statement = {
 		"UPDATE jacksync.stream_state SET progress = $2 WHERE stream_id = $1",
@@ -41,8 +65,9 @@ js_pull_save(JsCycle *cycle)
 	JsArgs		args = {0};
 
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
-	js_arg_jsonb(&args, cycle->walk ? js_walk_progress(cycle->walk) : NULL);
+	js_arg_jsonb(&args, progress);
 	js_run(&statement, &args);
+	cycle->unwritten_walk = NULL;
 }
 
 /*
@@ -52,39 +77,23 @@ js_pull_save(JsCycle *cycle)
 void
 js_pull_complete(JsCycle *cycle)
 {
-	static JsStatement statement = {
-		"UPDATE jacksync.stream_state SET progress = NULL,"
-		" watermark = greatest(watermark, $2), last_sync_at = $3,"
-		" initial_done = true, full_wanted = full_wanted AND NOT $4"
-		" WHERE stream_id = $1",
-		{INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID}
-	};
 	JsWalk	   *walk = cycle->walk;
 	bool		queue = strcmp(cycle->stream->sync_mode, "event_queue") == 0;
-	TimestampTz watermark = 0;
-	bool		known;
-	JsSecurity	security;
-	JsArgs		args = {0};
+	bool		missed;
 
 	if (went_back(cycle))
 		return;
 	settle_deletes(cycle);
 	JS_FAULT("cp04");
-	known = walk != NULL &&
-		js_walk_watermark(walk, cycle->stream, &watermark);
-	js_txn_begin("completing a walk");
-	js_internal_begin(&security);
-	js_arg(&args, Int32GetDatum(cycle->stream_id));
-	js_arg_time(&args, watermark, known);
-	js_arg_time(&args, walk ? walk->started : cycle->started, true);
-	js_arg(&args, BoolGetDatum(walk != NULL ? walk->kind != JS_WALK_CHANGES :
-							   cycle->stream->full_request == NULL));
-	js_run(&statement, &args);
-	if (walk != NULL && walk->missed && walk->kind != JS_WALK_RECONCILE)
-		want_comparison(cycle->stream_id);
-	JS_FAULT("cp15");
-	js_internal_end(&security);
-	js_txn_end();
+	cycle->pulled = true;
+	cycle->pulled_all = walk != NULL ? walk->kind != JS_WALK_CHANGES :
+		cycle->stream->full_request == NULL;
+	cycle->pulled_at = walk ? walk->started : cycle->started;
+	cycle->pulled_upto_known = walk != NULL &&
+		js_walk_watermark(walk, cycle->stream, &cycle->pulled_upto);
+	missed = walk != NULL && walk->missed && walk->kind != JS_WALK_RECONCILE;
+	if (missed || !js_quiet(cycle))
+		record_completion(cycle, missed);
 	if (queue && walk != NULL)
 	{
 		cycle->walk = NULL;
@@ -98,6 +107,53 @@ js_pull_complete(JsCycle *cycle)
 						 js_outbound_start);
 	else
 		js_outbound_start(cycle);
+}
+
+/* A transaction for that. */
+static void
+record_completion(JsCycle *cycle, bool missed)
+{
+	JsSecurity	security;
+
+	js_txn_begin("completing a walk");
+	js_internal_begin(&security);
+	js_pull_record(cycle);
+	if (missed)
+		want_comparison(cycle->stream_id);
+	JS_FAULT("cp15");
+	js_internal_end(&security);
+	js_txn_end();
+}
+
+/*
+ * Write what the pull has come to, if that was only kept so far: that it is
+ * complete, or where the walk is.
+ */
+void
+js_pull_record(JsCycle *cycle)
+{
+	static JsStatement statement = {
+		"UPDATE jacksync.stream_state SET progress = NULL,"
+		" watermark = greatest(watermark, $2), last_sync_at = $3,"
+		" initial_done = true, full_wanted = full_wanted AND NOT $4"
+		" WHERE stream_id = $1",
+		{INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID}
+	};
+	JsArgs		args = {0};
+
+	if (!cycle->pulled)
+	{
+		if (cycle->unwritten_walk != NULL)
+			save_walk(cycle, cycle->unwritten_walk);
+		return;
+	}
+	js_arg(&args, Int32GetDatum(cycle->stream_id));
+	js_arg_time(&args, cycle->pulled_upto, cycle->pulled_upto_known);
+	js_arg_time(&args, cycle->pulled_at, true);
+	js_arg(&args, BoolGetDatum(cycle->pulled_all));
+	js_run(&statement, &args);
+	cycle->pulled = false;
+	cycle->unwritten_walk = NULL;
 }
 
 /* A walk may have missed something: the full comparison is due. */

@@ -29,6 +29,7 @@
 #include "installation.h"
 #include "jacksync.h"
 #include "limiter.h"
+#include "live.h"
 #include "progress.h"
 #include "secure.h"
 #include "statement.h"
@@ -41,8 +42,9 @@
 static void load_cycle(JsCycle *cycle);
 static void begin_run(JsCycle *cycle);
 static void finish(JsCycle *cycle);
+static void add_times(JsArgs *args, JsStream *stream);
+static void take_times(JsCycle *cycle);
 static void tell_codes(JsCycle *cycle);
-static int64 next_delay(JsCycle *cycle, int64 interval, int failures);
 
 /*
  * Start a cycle: read the configuration, open a run.  Errors of the
@@ -100,12 +102,14 @@ js_cycle_step(JsCycle *cycle)
 
 	MemoryContextReset(cycle->step);
 	old = MemoryContextSwitchTo(cycle->step);
+	js_txn_on_write(js_quiet_written, cycle);
 	if (cycle->stream == NULL)
 		load_cycle(cycle);
 	else if (cycle->call == NULL)
 		js_request_launch(cycle);
 	else
 		js_request_answered(cycle);
+	js_txn_on_write(NULL, NULL);
 	MemoryContextSwitchTo(old);
 }
 
@@ -156,26 +160,18 @@ load_cycle(JsCycle *cycle)
 		js_outbound_resolve(cycle);
 }
 
-/* Open a run, and mark the attempt. */
+/* Open a run; what finds nothing leaves no trace. */
 static void
 begin_run(JsCycle *cycle)
 {
-	static JsStatement attempt = {
-		"UPDATE jacksync.stream_state SET last_attempt_at = pg_catalog.clock_timestamp()"
-		" WHERE stream_id = $1",
-		{INT4OID}
-	};
-	JsArgs		args = {0};
-
 	js_run_begin(&cycle->run, cycle->stream->entity, cycle->stream->server,
 				 cycle->reconcile ? "reconcile" :
 				 cycle->push_only ? "push" : "sync");
-	js_run_store(&cycle->run, &cycle->counts);
+	cycle->run.idle = js_live_idle(cycle->stream_id);
+	js_quiet_begin(cycle);
+	if (!cycle->quiet)
+		js_run_store(&cycle->run, &cycle->counts);
 	cycle->progress = js_progress_begin(cycle->stream_id, cycle->run.id);
-	if (cycle->push_only || cycle->reconcile)
-		return;
-	js_arg(&args, Int32GetDatum(cycle->stream_id));
-	js_run(&attempt, &args);
 }
 
 /* Memory for the next request; that of the last one is gone. */
@@ -225,9 +221,14 @@ js_cycle_end(JsCycle *cycle)
 		return;
 	js_txn_begin("recording the end of a run");
 	js_internal_begin(&security);
-	finish(cycle);
+	if (!js_quiet_end(cycle))
+		finish(cycle);
 	js_internal_end(&security);
 	js_txn_end();
+	if (cycle->written != NULL)
+		js_live_written(cycle->stream_id, cycle->written);
+	else if (cycle->run.stored)
+		js_live_counted(cycle->stream_id);
 }
 
 /* Record the end of a run, the failures in a row, and when the next is due. */
@@ -244,14 +245,19 @@ finish(JsCycle *cycle)
 	};
 	static JsStatement write = {
 		"UPDATE jacksync.stream_state SET failure_count = $2, last_error = $3,"
+		" last_attempt_at = $7,"
 		" backoff_from = CASE WHEN $2 > 0 THEN backoff_from ELSE 0 END,"
 		/* sync_now() was called while we ran: once more */
 		" next_due_at = CASE WHEN next_due_at > $7 AND next_due_at <= pg_catalog.clock_timestamp()"
 		"  THEN next_due_at ELSE pg_catalog.clock_timestamp() + $4 * '1 ms'::interval END,"
 		" skew = coalesce($5 * '1 us'::interval, skew),"
-		" skew_error = coalesce($6 * '1 us'::interval, skew_error)"
-		" WHERE stream_id = $1",
-		{INT4OID, INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
+		" skew_error = coalesce($6 * '1 us'::interval, skew_error),"
+		/* what idle cycles found, where nothing has taken its place */
+		" last_sync_at = CASE WHEN last_sync_at = $8 THEN $9 ELSE last_sync_at END,"
+		" watermark = CASE WHEN watermark IS NOT DISTINCT FROM $10 THEN $11 ELSE watermark END"
+		" WHERE stream_id = $1 RETURNING last_sync_at, next_due_at, watermark",
+		{INT4OID, INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID,
+			TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	static JsStatement alert = {
 		"SELECT jacksync.alert_run($1, $2, $3, $4, $5)",
@@ -264,6 +270,7 @@ finish(JsCycle *cycle)
 	char	   *entity;
 	char	   *server;
 
+	js_pull_record(cycle);
 	if (cycle->run.entity != NULL)
 		js_run_finish(&cycle->run, &cycle->counts, cycle->error);
 	if (cycle->server != NULL)
@@ -279,8 +286,8 @@ finish(JsCycle *cycle)
 	/* a run that left the server alone, as it should, did not fail once more */
 	failures = cycle->error == NULL ? 0 :
 		cycle->deferred ? Max(before, 1) : before + 1;
-	delay = next_delay(cycle, js_get_int8(0, 2),
-					   failures - Min(failures, js_get_int4(0, 5)));
+	delay = js_cycle_next_delay(cycle, js_get_int8(0, 2),
+								failures - Min(failures, js_get_int4(0, 5)));
 	entity = js_get_text(0, 3);
 	server = js_get_text(0, 4);
 
@@ -300,7 +307,9 @@ finish(JsCycle *cycle)
 		js_arg_null(&args);
 	}
 	js_arg_time(&args, cycle->started, true);
+	add_times(&args, cycle->stream);
 	js_run(&write, &args);
+	take_times(cycle);
 
 	if ((failures == 0 && before == 0) || cycle->deferred)
 		return;
@@ -311,6 +320,39 @@ finish(JsCycle *cycle)
 	js_arg(&args, Int32GetDatum(before));
 	js_arg_text(&args, cycle->error);
 	js_run(&alert, &args);
+}
+
+/* The times that the table had, and those that take their place. */
+static void
+add_times(JsArgs *args, JsStream *stream)
+{
+	bool		synced = stream != NULL && stream->synced;
+	bool		stored = synced && stream->stored.watermark_known;
+
+	js_arg_time(args, synced ? stream->stored.last_sync : 0, synced);
+	js_arg_time(args, synced ? stream->last_sync : 0, synced);
+	js_arg_time(args, stored ? stream->stored.watermark : 0, stored);
+	js_arg_time(args, synced ? stream->watermark : 0,
+				synced && stream->watermark_known);
+}
+
+/* Take the times that were written, from the result. */
+static void
+take_times(JsCycle *cycle)
+{
+	JsStreamTimes *times = MemoryContextAllocZero(cycle->mcxt,
+												  sizeof(JsStreamTimes));
+	bool		isnull;
+
+	times->last_sync = DatumGetTimestampTz(js_get(0, 1, &isnull));
+	if (isnull)
+		return;
+	times->next_due = DatumGetTimestampTz(js_get(0, 2, &isnull));
+	times->watermark = DatumGetTimestampTz(js_get(0, 3, &isnull));
+	times->watermark_known = !isnull;
+	if (isnull)
+		times->watermark = 0;
+	cycle->written = times;
 }
 
 /* Tell of codes that no map of the stream knew. */
@@ -344,8 +386,8 @@ tell_codes(JsCycle *cycle)
  * (full jitter), but never at once; and as long as the PMS asks for, or as
  * its server is left alone.
  */
-static int64
-next_delay(JsCycle *cycle, int64 interval, int failures)
+int64
+js_cycle_next_delay(JsCycle *cycle, int64 interval, int failures)
 {
 	int64		ceiling = Max(interval, MIN_BACKOFF_MS);
 	int64		least = Min(interval, LONGEST_LEAST_MS) / 2;

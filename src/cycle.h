@@ -39,6 +39,17 @@ struct JsCycle
 	JsCounts	counts;
 	TimestampTz started;
 
+	/* nothing is written as long as nothing is found (quiet.c) */
+	bool		quiet;
+	int64		stored_skew;	/* as the table has it */
+	JsStreamTimes *written;		/* to the table; NULL: none */
+	Jsonb	   *unwritten_walk; /* where the walk is; NULL: it is written */
+	bool		pulled;			/* the pull is complete; not written yet: */
+	bool		pulled_all;		/* everything was read */
+	TimestampTz pulled_at;		/* its data is as fresh as that */
+	bool		pulled_upto_known;
+	TimestampTz pulled_upto;	/* the watermark */
+
 	/* the request under way */
 	JsHttpCall *call;			/* NULL: none */
 	JsHttpRequest request;		/* kept, to be sent again after a token */
@@ -114,11 +125,18 @@ extern void js_request_answered(JsCycle *cycle);
 extern MemoryContext js_cycle_new_request(JsCycle *cycle);
 extern JsVars *js_cycle_vars(JsCycle *cycle);
 extern void js_cycle_end(JsCycle *cycle);
+extern int64 js_cycle_next_delay(JsCycle *cycle, int64 interval,
+								 int failures);
+extern void js_quiet_begin(JsCycle *cycle);
+extern bool js_quiet(JsCycle *cycle);
+extern void js_quiet_written(void *cycle);
+extern bool js_quiet_end(JsCycle *cycle);
 extern void js_pull_start(JsCycle *cycle);
 extern void js_pull_walk(JsCycle *cycle);
 extern void js_pull_ask(JsCycle *cycle);
 extern void js_pull_save(JsCycle *cycle);
 extern void js_pull_complete(JsCycle *cycle);
+extern void js_pull_record(JsCycle *cycle);
 extern void js_events_start(JsCycle *cycle);
 extern void js_outbound_resolve(JsCycle *cycle);
 extern void js_outbound_start(JsCycle *cycle);

@@ -231,7 +231,7 @@ ask_next(JsCycle *cycle)
 	old = MemoryContextSwitchTo(details->asked_mcxt);
 	details->asked = read_wanted(cycle, batch_size(cycle));
 	MemoryContextSwitchTo(old);
-	cycle->tick = js_tick();
+	cycle->tick = js_tick_now();
 	js_internal_end(&security);
 	if (details->asked != NIL)
 	{

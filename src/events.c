@@ -69,11 +69,12 @@ static bool
 polled_by_another(JsCycle *cycle)
 {
 	static JsStatement statement = {
-		"SELECT max(t.last_sync_at) FROM jacksync.stream s"
+		"SELECT max(jacksync.live_last_sync(t.stream_id, t.last_sync_at))"
+		" FROM jacksync.stream s"
 		" JOIN jacksync.stream_state t USING (stream_id)"
 		" WHERE s.server = $1 AND s.request = $2 AND s.sync_mode = 'event_queue'"
 		" AND s.stream_id <> $3 AND s.enabled AND NOT t.paused AND t.failure_count = 0"
-		" AND t.last_sync_at > pg_catalog.clock_timestamp() - s.poll_interval / 2",
+		" AND jacksync.live_last_sync(t.stream_id, t.last_sync_at) > pg_catalog.clock_timestamp() - s.poll_interval / 2",
 		{NAMEOID, JSONBOID, INT4OID}
 	};
 	JsSecurity	security;
@@ -108,7 +109,7 @@ poll(JsCycle *cycle)
 	if (size != NULL)
 		js_vars_set_json(vars, "limit", size);
 	js_internal_begin(&security);
-	cycle->tick = js_tick();
+	cycle->tick = js_tick_now();
 	js_internal_end(&security);
 	js_server_request(cycle->server, &request);
 	js_template_request(js_cycle_new_request(cycle), cycle->stream->request,
@@ -189,7 +190,8 @@ store_events(JsCycle *cycle, JsPage *page, List **ids)
 		"UPDATE jacksync.stream_state t SET next_due_at = pg_catalog.clock_timestamp()"
 		" FROM jacksync.stream s WHERE s.stream_id = t.stream_id AND s.server = $1"
 		" AND s.request = $2 AND s.sync_mode = 'event_queue' AND s.stream_id <> $3"
-		" AND t.failure_count = 0 AND t.next_due_at > pg_catalog.clock_timestamp()",
+		" AND t.failure_count = 0"
+		" AND jacksync.live_next_due(t.stream_id, t.next_due_at) > pg_catalog.clock_timestamp()",
 		{NAMEOID, JSONBOID, INT4OID}
 	};
 	JsStream   *stream = cycle->stream;

@@ -29,6 +29,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "live.h"
 
 JS_FUNCTION(jacksync_check_freshness);
 
@@ -162,6 +163,8 @@ sync_time(Relation rel, int32 stream, TimestampTz *time)
 		*time = DatumGetTimestampTz(column_of(tuple, rel, "last_sync_at",
 											  &isnull));
 	systable_endscan(scan);
+	if (!isnull)
+		*time = js_live_last_sync(stream, *time);
 	return !isnull;
 }
 

@@ -380,10 +380,10 @@ js_run_store(JsRun *run, const JsCounts *counts)
 	static JsStatement statement = {
 		"INSERT INTO jacksync.sync_run (records_processed, created, updated,"
 		" unchanged, pushed, conflicts, errors, run_id, entity, server, kind,"
-		" started) OVERRIDING SYSTEM VALUE"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		" started, idle) OVERRIDING SYSTEM VALUE"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
 		{INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-		INT8OID, TEXTOID, NAMEOID, TEXTOID, TIMESTAMPTZOID}
+		INT8OID, TEXTOID, NAMEOID, TEXTOID, TIMESTAMPTZOID, INT8OID}
 	};
 	int64		id = js_run_number(run);
 	JsArgs		args = {0};
@@ -394,6 +394,7 @@ js_run_store(JsRun *run, const JsCounts *counts)
 	js_arg_name(&args, run->server);
 	js_arg_text(&args, run->kind);
 	js_arg_time(&args, run->started, true);
+	js_arg(&args, Int64GetDatum(run->idle));
 	js_run(&statement, &args);
 	run->stored = true;
 }
@@ -446,12 +447,29 @@ js_run_finish(JsRun *run, const JsCounts *counts, const char *error)
 	js_run(&statement, &args);
 }
 
-/* The next tick: orders requests and recorded pushes without a clock. */
+/* The next tick: that of a recorded push. */
 int64
 js_tick(void)
 {
 	static JsStatement statement = {
 		"SELECT pg_catalog.nextval('jacksync.tick')",
+		{InvalidOid}
+	};
+
+	js_run(&statement, NULL);
+	return js_get_int8(0, 1);
+}
+
+/*
+ * The tick of a request: the last one.  Ticks order requests and recorded
+ * pushes without a clock; what is recorded from now on has a later one.
+ */
+int64
+js_tick_now(void)
+{
+	static JsStatement statement = {
+		"SELECT CASE WHEN is_called THEN last_value"
+		" ELSE pg_catalog.nextval('jacksync.tick') END FROM jacksync.tick",
 		{InvalidOid}
 	};
 

@@ -37,6 +37,7 @@ typedef struct JsRun
 	const char *server;			/* NULL: none */
 	const char *kind;
 	TimestampTz started;
+	int64		idle;			/* cycles before it that have no row */
 } JsRun;
 
 /* Which record an entry is about. */
@@ -110,5 +111,6 @@ extern void js_run_progress(JsRun *run, const JsCounts *counts);
 extern void js_run_finish(JsRun *run, const JsCounts *counts,
 						  const char *error);
 extern int64 js_tick(void);
+extern int64 js_tick_now(void);
 
 #endif							/* JS_JOURNAL_H */

@@ -219,7 +219,7 @@ make_read(JsCycle *cycle, JsHttpRequest *request)
 	JsSecurity	security;
 
 	js_internal_begin(&security);
-	cycle->tick = js_tick();
+	cycle->tick = js_tick_now();
 	js_internal_end(&security);
 	request->repeatable = true;
 	js_template_request(js_cycle_new_request(cycle),

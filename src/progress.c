@@ -3,12 +3,6 @@
  * progress.c
  *	  What runs in a database now, in shared memory.
  *
- * A dynamic segment per database, so that nothing has to be preloaded.  The
- * first process that needs it creates it and pins it, so that it outlives its
- * worker; its handle stands in jacksync.shared_state, with the start of the
- * server, since handles mean nothing after a restart.  It holds numbers only:
- * nothing in it belongs to one process.
- *
  * Every cycle of the worker or of a session has a slot, which only its process
  * writes; a spinlock guards the few stores, and readers copy.  The slots of a
  * process that ended without giving them back are taken for free.
@@ -17,190 +11,36 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
-#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/dsm.h"
 #include "storage/ipc.h"
 #include "storage/procarray.h"
-#include "storage/spin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "jacksync.h"
 #include "progress.h"
-#include "secure.h"
-#include "statement.h"
+#include "shared.h"
 
 JS_FUNCTION(jacksync_progress_slots);
 JS_FUNCTION(jacksync_worker_counters);
 
-#define MAGIC		0x4A53504Fu
-#define SLOTS		1100		/* cycles of a worker, and some sessions */
-
-/* A cycle that runs. */
-typedef struct Slot
-{
-	slock_t		mutex;
-	int			pid;			/* 0: free */
-	int32		stream_id;
-	int32		phase;
-	int64		run_id;
-	TimestampTz started;
-	TimestampTz phase_started;
-	int64		pages;
-	int64		records;
-	int64		total;			/* -1: not known */
-	int64		pushed;
-} Slot;
-
-typedef struct Shared
-{
-	uint32		magic;
-	uint32		size;			/* of this struct: is it our layout? */
-	Oid			database;
-	slock_t		mutex;			/* of what follows, and of taking a slot */
-	int			worker_pid;
-	int			cycles;			/* that the worker runs now */
-	TimestampTz worker_started;
-	TimestampTz last_turn;
-	int64		turns;			/* of the worker's loop: its wake-ups */
-	Slot		slots[SLOTS];
-} Shared;
-
-static Shared *shared = NULL;
-static dsm_segment *segment = NULL;
 static bool exit_callback = false;
 
-static bool attach_to(dsm_handle handle);
-static dsm_handle known_handle(bool latest);
-static void create(void);
 static void at_exit(int code, Datum arg);
 static bool alive(int pid);
-static Slot *slot_of(int slot);
-
-/*
- * Attach to the segment of this database; with create, make one if there is
- * none.  SPI is connected, and the caller is inside js_internal_begin().
- */
-void
-js_progress_attach(bool may_create)
-{
-	dsm_handle	handle = known_handle(false);
-
-	if (segment != NULL && handle == dsm_segment_handle(segment))
-		return;
-	/* the extension was dropped and created: nobody needs the old one */
-	if (segment != NULL && handle == DSM_HANDLE_INVALID && may_create &&
-		AmBackgroundWorkerProcess())
-		dsm_unpin_segment(dsm_segment_handle(segment));
-	js_progress_forget();
-	if (handle != DSM_HANDLE_INVALID && attach_to(handle))
-		return;
-	if (may_create && !RecoveryInProgress())
-		create();
-}
-
-/* The handle in the table, if this server may use it. */
-static dsm_handle
-known_handle(bool latest)
-{
-	static JsStatement statement = {
-		"SELECT handle FROM jacksync.shared_state"
-		" WHERE server_start = pg_catalog.pg_postmaster_start_time()",
-		{InvalidOid}
-	};
-	uint64		rows = latest ? js_run_latest(&statement, NULL) :
-		js_run(&statement, NULL);
-
-	return rows > 0 ? (dsm_handle) js_get_int8(0, 1) : DSM_HANDLE_INVALID;
-}
-
-/* Attach to a segment, if it is there and is ours. */
-static bool
-attach_to(dsm_handle handle)
-{
-	dsm_segment *found = dsm_attach(handle);
-	Shared	   *memory;
-
-	if (found == NULL)
-		return false;
-	memory = dsm_segment_address(found);
-	if (dsm_segment_map_length(found) < sizeof(Shared) ||
-		memory->magic != MAGIC || memory->size != sizeof(Shared) ||
-		memory->database != MyDatabaseId)
-	{
-		dsm_detach(found);
-		return false;
-	}
-	dsm_pin_mapping(found);
-	segment = found;
-	shared = memory;
-	return true;
-}
-
-/* Create the segment, unless somebody was faster. */
-static void
-create(void)
-{
-	static JsStatement lock = {
-		"LOCK TABLE jacksync.shared_state IN SHARE ROW EXCLUSIVE MODE",
-		{InvalidOid}
-	};
-	static JsStatement write = {
-		"INSERT INTO jacksync.shared_state (handle, server_start)"
-		" VALUES ($1, pg_catalog.pg_postmaster_start_time())"
-		" ON CONFLICT (singleton) DO UPDATE SET handle = excluded.handle,"
-		" server_start = excluded.server_start",
-		{INT8OID}
-	};
-	dsm_handle	handle;
-	dsm_segment *made;
-	JsArgs		args = {0};
-
-	js_run(&lock, NULL);
-	handle = known_handle(true);
-	if (handle != DSM_HANDLE_INVALID && attach_to(handle))
-		return;
-
-	made = dsm_create(sizeof(Shared), DSM_CREATE_NULL_IF_MAXSEGMENTS);
-	if (made == NULL)
-		return;
-	js_arg(&args, Int64GetDatum((int64) dsm_segment_handle(made)));
-	js_run(&write, &args);
-
-	shared = dsm_segment_address(made);
-	memset(shared, 0, sizeof(Shared));
-	shared->magic = MAGIC;
-	shared->size = sizeof(Shared);
-	shared->database = MyDatabaseId;
-	SpinLockInit(&shared->mutex);
-	for (int i = 0; i < SLOTS; i++)
-		SpinLockInit(&shared->slots[i].mutex);
-	dsm_pin_segment(made);
-	dsm_pin_mapping(made);
-	segment = made;
-}
-
-/* Let go of the segment. */
-void
-js_progress_forget(void)
-{
-	if (segment != NULL)
-		dsm_detach(segment);
-	segment = NULL;
-	shared = NULL;
-}
+static JsSlot *slot_of(int slot);
 
 /* Give back what an ending process has: the segment is still mapped. */
 static void
 at_exit(int code, Datum arg)
 {
+	JsShared   *shared = js_shared();
+
 	if (shared == NULL)
 		return;
-	for (int i = 1; i <= SLOTS; i++)
+	for (int i = 1; i <= JS_SLOTS; i++)
 		if (shared->slots[i - 1].pid == MyProcPid)
 			js_progress_end(i);
 	SpinLockAcquire(&shared->mutex);
@@ -217,9 +57,11 @@ alive(int pid)
 }
 
 /* The slot of a number; NULL for 0. */
-static Slot *
+static JsSlot *
 slot_of(int slot)
 {
+	JsShared   *shared = js_shared();
+
 	return shared != NULL && slot > 0 ? &shared->slots[slot - 1] : NULL;
 }
 
@@ -227,6 +69,7 @@ slot_of(int slot)
 int
 js_progress_begin(int32 stream_id, int64 run_id)
 {
+	JsShared   *shared = js_shared();
 	TimestampTz now = GetCurrentTimestamp();
 	int			number = 0;
 
@@ -236,9 +79,9 @@ js_progress_begin(int32 stream_id, int64 run_id)
 		before_shmem_exit(at_exit, (Datum) 0);
 	exit_callback = true;
 
-	for (int i = 1; i <= SLOTS && number == 0; i++)
+	for (int i = 1; i <= JS_SLOTS && number == 0; i++)
 	{
-		Slot	   *slot = slot_of(i);
+		JsSlot	   *slot = slot_of(i);
 		int			owner = slot->pid;
 
 		if (owner != 0 && (owner == MyProcPid || alive(owner)))
@@ -260,11 +103,24 @@ js_progress_begin(int32 stream_id, int64 run_id)
 	return number;
 }
 
+/* The cycle has got a number. */
+void
+js_progress_run(int number, int64 run_id)
+{
+	JsSlot	   *slot = slot_of(number);
+
+	if (slot == NULL)
+		return;
+	SpinLockAcquire(&slot->mutex);
+	slot->run_id = run_id;
+	SpinLockRelease(&slot->mutex);
+}
+
 /* The cycle goes on to another phase. */
 void
 js_progress_phase(int number, JsPhase phase)
 {
-	Slot	   *slot = slot_of(number);
+	JsSlot	   *slot = slot_of(number);
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (slot == NULL)
@@ -279,7 +135,7 @@ js_progress_phase(int number, JsPhase phase)
 void
 js_progress_note(int number, int64 pages, int64 records, int64 pushed)
 {
-	Slot	   *slot = slot_of(number);
+	JsSlot	   *slot = slot_of(number);
 
 	if (slot == NULL)
 		return;
@@ -294,7 +150,7 @@ js_progress_note(int number, int64 pages, int64 records, int64 pushed)
 void
 js_progress_total(int number, int64 total)
 {
-	Slot	   *slot = slot_of(number);
+	JsSlot	   *slot = slot_of(number);
 
 	if (slot == NULL)
 		return;
@@ -307,7 +163,7 @@ js_progress_total(int number, int64 total)
 void
 js_progress_end(int number)
 {
-	Slot	   *slot = slot_of(number);
+	JsSlot	   *slot = slot_of(number);
 
 	if (slot == NULL)
 		return;
@@ -321,6 +177,7 @@ js_progress_end(int number)
 void
 js_progress_worker(void)
 {
+	JsShared   *shared = js_shared();
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (shared == NULL)
@@ -340,6 +197,7 @@ js_progress_worker(void)
 void
 js_progress_turn(int cycles)
 {
+	JsShared   *shared = js_shared();
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (shared == NULL)
@@ -351,17 +209,12 @@ js_progress_turn(int cycles)
 	SpinLockRelease(&shared->mutex);
 }
 
-/* Attach for reading, as any session may. */
-static void
-attach_for_reading(void)
+/* The memory, for reading, as any session may. */
+static JsShared *
+shared_for_reading(void)
 {
-	JsSecurity	security;
-
-	SPI_connect();
-	js_internal_begin(&security);
-	js_progress_attach(false);
-	js_internal_end(&security);
-	SPI_finish();
+	(void) js_shared_look();
+	return js_shared();
 }
 
 /* progress_slots(): the cycles that run */
@@ -371,14 +224,15 @@ jacksync_progress_slots(PG_FUNCTION_ARGS)
 	static const char *const phases[] = {
 		"look up", "initial load", "pull", "full read", "push"
 	};
+	JsShared   *shared;
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	InitMaterializedSRF(fcinfo, 0);
-	attach_for_reading();
-	for (int i = 1; i <= SLOTS && shared != NULL; i++)
+	shared = shared_for_reading();
+	for (int i = 1; i <= JS_SLOTS && shared != NULL; i++)
 	{
-		Slot	   *slot = slot_of(i);
-		Slot		copy;
+		JsSlot	   *slot = slot_of(i);
+		JsSlot		copy;
 		Datum		values[10];
 		bool		nulls[10] = {0};
 
@@ -392,6 +246,7 @@ jacksync_progress_slots(PG_FUNCTION_ARGS)
 		values[0] = Int32GetDatum(copy.pid);
 		values[1] = Int32GetDatum(copy.stream_id);
 		values[2] = Int64GetDatum(copy.run_id);
+		nulls[2] = copy.run_id == 0;
 		values[3] = CStringGetTextDatum(phases[copy.phase]);
 		values[4] = TimestampTzGetDatum(copy.started);
 		values[5] = TimestampTzGetDatum(copy.phase_started);
@@ -410,6 +265,7 @@ jacksync_progress_slots(PG_FUNCTION_ARGS)
 Datum
 jacksync_worker_counters(PG_FUNCTION_ARGS)
 {
+	JsShared   *shared;
 	TupleDesc	tupdesc;
 	Datum		values[5];
 	bool		nulls[5] = {0};
@@ -421,7 +277,7 @@ jacksync_worker_counters(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	attach_for_reading();
+	shared = shared_for_reading();
 	if (shared == NULL)
 		PG_RETURN_NULL();
 	SpinLockAcquire(&shared->mutex);

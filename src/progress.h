@@ -3,8 +3,8 @@
  * progress.h
  *	  What runs in a database now, in shared memory.
  *
- * All functions but js_progress_attach() are cheap, throw nothing, and do
- * nothing where there is no shared memory.
+ * All functions are cheap, throw nothing, and do nothing where there is no
+ * shared memory.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,11 +22,9 @@ typedef enum JsPhase
 	JS_PHASE_PUSH
 } JsPhase;
 
-extern void js_progress_attach(bool create);
-extern void js_progress_forget(void);
-
 /* A cycle: the number of its slot is 0 if it has none. */
 extern int	js_progress_begin(int32 stream_id, int64 run_id);
+extern void js_progress_run(int slot, int64 run_id);
 extern void js_progress_phase(int slot, JsPhase phase);
 extern void js_progress_note(int slot, int64 pages, int64 records,
 							 int64 pushed);

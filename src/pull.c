@@ -96,7 +96,7 @@ js_pull_walk(JsCycle *cycle)
 	{
 		cycle->walk = js_walk_begin(cycle->stream, kind, cycle->started);
 		js_internal_begin(&security);
-		cycle->walk->first_tick = js_tick();
+		cycle->walk->first_tick = js_tick_now();
 		if (kind == JS_WALK_FULL &&
 			strcmp(cycle->stream->sync_mode, "full_refresh") == 0)
 			cycle->seen = js_seen_begin(cycle->mcxt, js_seen_last_record());
@@ -134,7 +134,7 @@ js_pull_ask(JsCycle *cycle)
 	js_txn_begin("making a request");
 	js_walk_vars(walk, vars);
 	js_internal_begin(&security);
-	cycle->tick = js_tick();
+	cycle->tick = js_tick_now();
 	js_internal_end(&security);
 	js_server_request(cycle->server, &request);
 	request.repeatable = true;

@@ -193,7 +193,7 @@ sweep(JsCycle *cycle)
 	apply.run = &cycle->run;
 	apply.skip_locked = true;
 	js_apply_begin(&apply, cycle->stream->entity, cycle->stream, false);
-	js_sweep(&apply);
+	js_sweep(&apply, cycle->quiet);
 	js_apply_end(&apply);
 	js_txn_end();
 }
@@ -206,7 +206,7 @@ static bool
 is_due(JsCycle *cycle, Jsonb **progress, int64 *run_id, int64 *last_record,
 	   int64 *found)
 {
-	static JsStatement statement = {
+	static JsStatement begin = {
 		"INSERT INTO jacksync.reconcile_state AS r (stream_id, done_at)"
 		" VALUES ($1, pg_catalog.now()) ON CONFLICT (stream_id) DO UPDATE"
 		" SET done_at = coalesce(r.done_at, excluded.done_at)"
@@ -216,13 +216,14 @@ is_due(JsCycle *cycle, Jsonb **progress, int64 *run_id, int64 *last_record,
 	static JsStatement read = {
 		"SELECT progress, run_id, last_record, found,"
 		" progress IS NOT NULL OR done_at + $2 * '1 us'::interval < pg_catalog.now()"
-		" FROM jacksync.reconcile_state WHERE stream_id = $1",
+		" FROM jacksync.reconcile_state WHERE stream_id = $1 AND done_at IS NOT NULL",
 		{INT4OID, INT8OID}
 	};
 	JsStream   *stream = cycle->stream;
 	MemoryContext old;
 	JsSecurity	security;
 	JsArgs		args = {0};
+	JsArgs		first;
 	bool		due = false;
 
 	if (!cycle->pull_complete || stream->reconcile_interval <= 0 ||
@@ -232,9 +233,11 @@ is_due(JsCycle *cycle, Jsonb **progress, int64 *run_id, int64 *last_record,
 	js_txn_begin("looking whether a comparison is due");
 	js_internal_begin(&security);
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
-	js_run(&statement, &args);
+	first = args;
 	js_arg(&args, Int64GetDatum(stream->reconcile_interval));
-	if (js_run(&read, &args) > 0)
+	if (js_run(&read, &args) == 0)
+		js_run(&begin, &first);
+	else
 	{
 		old = MemoryContextSwitchTo(cycle->mcxt);
 		due = js_get_bool(0, 5);

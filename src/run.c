@@ -32,6 +32,7 @@
 #include "progress.h"
 #include "run.h"
 #include "secure.h"
+#include "shared.h"
 #include "statement.h"
 #include "txn.h"
 #include "wake.h"
@@ -290,7 +291,7 @@ streams_of(const char *entity, const char *server, int *n, char ***names)
 	js_txn_begin("looking for streams");
 	js_internal_begin(&security);
 	js_installation_version();
-	js_progress_attach(true);
+	js_shared_attach(true);
 	js_arg_text(&args, entity);
 	js_arg_name(&args, server);
 	*n = (int) js_run(&statement, &args);

@@ -29,6 +29,7 @@
 
 #include "compat.h"
 #include "jacksync.h"
+#include "live.h"
 #include "schedule.h"
 #include "secure.h"
 #include "statement.h"
@@ -303,7 +304,7 @@ take_row(Entry *entry, uint64 row)
 
 	entry->stream_id = js_get_int4(row, 1);
 	entry->entity_id = js_get_int4(row, 2);
-	entry->due = js_get_int8(row, 3);
+	entry->due = js_live_next_due(entry->stream_id, js_get_int8(row, 3));
 	entry->may_push = js_get_bool(row, 4);
 	entry->marked = DatumGetTimestampTz(js_get(row, 5, &isnull));
 	if (isnull)

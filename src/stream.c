@@ -44,7 +44,7 @@
 	" t.full_wanted," \
 	" coalesce((1000000 * extract(epoch FROM t.skew))::bigint, 0)," \
 	" coalesce((1000000 * extract(epoch FROM t.skew_error))::bigint, 0)," \
-	" t.next_due_at, s.parent_path::text, s.key_template" \
+	" t.next_due_at, s.parent_path::text, s.key_template, t.last_sync_at" \
 	" FROM jacksync.stream s" \
 	" JOIN jacksync.stream_state t USING (stream_id)" \
 	" LEFT JOIN pg_catalog.pg_foreign_server f ON f.srvname = s.server"
@@ -143,15 +143,22 @@ read_stream(void)
 									   stream->stream_id);
 	stream->paused = js_get_bool(0, 30);
 	stream->initial_done = js_get_bool(0, 31);
-	stream->watermark_known = get_time(32, &stream->watermark);
+	stream->stored.watermark_known = get_time(32, &stream->stored.watermark);
+	stream->watermark_known = stream->stored.watermark_known;
+	stream->watermark = stream->stored.watermark;
+	js_live_watermark(stream->stream_id, &stream->watermark_known,
+					  &stream->watermark);
 	stream->progress = js_get_jsonb(0, 33);
 	stream->failure_count = js_get_int4(0, 34);
 	stream->full_wanted = js_get_bool(0, 35);
 	stream->skew = js_get_int8(0, 36);
 	stream->skew_error = js_get_int8(0, 37);
-	(void) get_time(38, &stream->next_due_at);
+	(void) get_time(38, &stream->stored.next_due);
 	stream->parent_path = optional_path(js_get_text(0, 39));
 	stream->key_template = js_get_text(0, 40);
+	stream->synced = get_time(41, &stream->stored.last_sync);
+	stream->last_sync = js_live_last_sync(stream->stream_id,
+										  stream->stored.last_sync);
 	read = stream->push ? js_jsonb_member(stream->push, "read") : NULL;
 	stream->keyed = stream->key_template != NULL || stream->detail != NULL ||
 		(read != NULL && js_jsonb_member(read, "primary_key") != NULL);

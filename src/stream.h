@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "jspath.h"
+#include "live.h"
 
 /* A jsonpath of the configuration: a simple one, or one for the server. */
 typedef struct JsJsonPath
@@ -83,7 +84,9 @@ typedef struct JsStream
 	bool		full_wanted;
 	int64		skew;			/* microseconds: its clock minus ours */
 	int64		skew_error;		/* how far off that may be; 0: not measured */
-	TimestampTz next_due_at;
+	bool		synced;			/* it was, once */
+	TimestampTz last_sync;
+	JsStreamTimes stored;		/* as the table has them */
 } JsStream;
 
 extern JsStream *js_stream_load(int32 stream_id);

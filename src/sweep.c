@@ -15,8 +15,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "jacksync.h"
@@ -36,11 +39,28 @@ typedef struct Place
 	int64		record_id;
 	char	   *key;			/* NULL: before the first row */
 	int64		found;
-	bool		done;
+	TimestampTz done_at;		/* when one was last complete; 0: not known */
 } Place;
 
-static void read_place(JsApply *apply, Place *place);
+/* Where it is in a process that writes that down only once in a while. */
+typedef struct Kept
+{
+	int32		stream_id;
+	Place		stored;			/* what the table has */
+	Place		now;
+	struct Kept *next;
+} Kept;
+
+static Kept *kept = NULL;
+
+static bool read_place(JsApply *apply, Place *place);
 static void write_place(JsApply *apply, Place *place);
+static void keep_place(JsApply *apply, const Place *stored,
+					   const Place *place);
+static void complete(JsApply *apply, Place *place);
+static Kept *kept_of(int32 stream_id);
+static void copy_place(Place *to, const Place *from);
+static bool same_place(const Place *a, const Place *b);
 static int	rows_at_once(JsApply *apply);
 static int	sweep_links(JsApply *apply, Place *place, int limit);
 static int	sweep_rows(JsApply *apply, Place *place, int limit);
@@ -54,26 +74,50 @@ static void log_row(JsApply *apply, char op, const char *local_id,
 
 /*
  * Look at the next rows of the entity.  Called inside js_apply_begin(), which
- * has taken up what was captured.
+ * has taken up what was captured.  quiet: where it is need not be written if
+ * nothing else is; what is looked at twice after a crash does no harm.
  */
 void
-js_sweep(JsApply *apply)
+js_sweep(JsApply *apply, bool quiet)
 {
-	Place		place = {0};
+	Place		stored = {0};
+	Place		place;
+	Kept	   *mine;
+	bool		known;
 	int			limit;
-	int			seen;
 
 	if (apply->stream == NULL)
 		return;
 	limit = rows_at_once(apply);
-	read_place(apply, &place);
-	seen = sweep_links(apply, &place, limit);
-	if (seen < limit)
-	{
-		seen = sweep_rows(apply, &place, limit);
-		place.done = seen < limit;
-	}
-	write_place(apply, &place);
+	known = read_place(apply, &stored);
+	mine = kept_of(js_apply_stream_id(apply));
+	place = mine != NULL && same_place(&mine->stored, &stored) ? mine->now :
+		stored;
+	if (sweep_links(apply, &place, limit) < limit &&
+		sweep_rows(apply, &place, limit) < limit)
+		complete(apply, &place);
+	if (known && quiet && !TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		keep_place(apply, &stored, &place);
+	else
+		write_place(apply, &place);
+}
+
+/* All were looked at: tell what was found, and begin anew. */
+static void
+complete(JsApply *apply, Place *place)
+{
+	static JsStatement tell = {
+		"SELECT jacksync.alert_drift('uncaptured', $1, $2, $3)",
+		{TEXTOID, NAMEOID, INT8OID}
+	};
+	JsArgs		args = {0};
+
+	js_arg_text(&args, apply->entity->name);
+	js_arg_name(&args, apply->stream->server);
+	js_arg(&args, Int64GetDatum(place->found));
+	js_run(&tell, &args);
+	memset(place, 0, sizeof(Place));
+	place->done_at = GetCurrentTimestamp();
 }
 
 /* So many rows a cycle that all are looked at in a day. */
@@ -105,8 +149,8 @@ rows_at_once(JsApply *apply)
 	return (int) rows / 100 * 100;	/* few different plans */
 }
 
-/* Where the sweep is. */
-static void
+/* Where the sweep is, by the table; false if that does not tell. */
+static bool
 read_place(JsApply *apply, Place *place)
 {
 	static JsStatement statement = {
@@ -118,45 +162,86 @@ read_place(JsApply *apply, Place *place)
 
 	js_arg(&args, Int32GetDatum(js_apply_stream_id(apply)));
 	if (js_run(&statement, &args) == 0)
-		return;
+		return false;
 	place->record_id = js_get_int8(0, 1);
 	place->key = js_get_text(0, 2);
 	place->found = js_get_int8(0, 3);
+	return true;
 }
 
-/* Write down where it is; at the end, tell what was found. */
+/* Keep in memory where it is. */
+static void
+keep_place(JsApply *apply, const Place *stored, const Place *place)
+{
+	int32		stream_id = js_apply_stream_id(apply);
+	Kept	   *mine = kept_of(stream_id);
+
+	if (mine == NULL)
+	{
+		mine = MemoryContextAllocZero(TopMemoryContext, sizeof(Kept));
+		mine->stream_id = stream_id;
+		mine->next = kept;
+		kept = mine;
+	}
+	copy_place(&mine->stored, stored);
+	copy_place(&mine->now, place);
+}
+
+/* What is kept of a stream; NULL: nothing. */
+static Kept *
+kept_of(int32 stream_id)
+{
+	Kept	   *mine = kept;
+
+	while (mine != NULL && mine->stream_id != stream_id)
+		mine = mine->next;
+	return mine;
+}
+
+/* Copy a place into one that is kept. */
+static void
+copy_place(Place *to, const Place *from)
+{
+	char	   *key = from->key ?
+		MemoryContextStrdup(TopMemoryContext, from->key) : NULL;
+	TimestampTz done_at = Max(to->done_at, from->done_at);
+
+	if (to->key != NULL)
+		pfree(to->key);
+	*to = *from;
+	to->key = key;
+	to->done_at = done_at;
+}
+
+/* Is it the same place? */
+static bool
+same_place(const Place *a, const Place *b)
+{
+	return a->record_id == b->record_id && a->found == b->found &&
+		(a->key == NULL ? b->key == NULL :
+		 b->key != NULL && strcmp(a->key, b->key) == 0);
+}
+
+/* Write down where it is. */
 static void
 write_place(JsApply *apply, Place *place)
 {
 	static JsStatement statement = {
 		"INSERT INTO jacksync.reconcile_state AS r (stream_id, sweep_record,"
 		" sweep_key, sweep_found, sweep_done_at)"
-		" VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN pg_catalog.now() END)"
+		" VALUES ($1, $2, $3, $4, $5)"
 		" ON CONFLICT (stream_id) DO UPDATE SET sweep_record = excluded.sweep_record,"
 		" sweep_key = excluded.sweep_key, sweep_found = excluded.sweep_found,"
 		" sweep_done_at = coalesce(excluded.sweep_done_at, r.sweep_done_at)",
-		{INT4OID, INT8OID, TEXTOID, INT8OID, BOOLOID}
-	};
-	static JsStatement tell = {
-		"SELECT jacksync.alert_drift('uncaptured', $1, $2, $3)",
-		{TEXTOID, NAMEOID, INT8OID}
+		{INT4OID, INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID}
 	};
 	JsArgs		args = {0};
 
-	if (place->done)
-	{
-		JsArgs		words = {0};
-
-		js_arg_text(&words, apply->entity->name);
-		js_arg_name(&words, apply->stream->server);
-		js_arg(&words, Int64GetDatum(place->found));
-		js_run(&tell, &words);
-	}
 	js_arg(&args, Int32GetDatum(js_apply_stream_id(apply)));
-	js_arg(&args, Int64GetDatum(place->done ? 0 : place->record_id));
-	js_arg_text(&args, place->done ? NULL : place->key);
-	js_arg(&args, Int64GetDatum(place->done ? 0 : place->found));
-	js_arg(&args, BoolGetDatum(place->done));
+	js_arg(&args, Int64GetDatum(place->record_id));
+	js_arg_text(&args, place->key);
+	js_arg(&args, Int64GetDatum(place->found));
+	js_arg_time(&args, place->done_at, place->done_at != 0);
 	js_run(&statement, &args);
 }
 

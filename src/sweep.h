@@ -24,6 +24,6 @@ typedef struct JsDrift
 } JsDrift;
 
 extern void js_drift_record(JsApply *apply, const JsDrift *drift);
-extern void js_sweep(JsApply *apply);
+extern void js_sweep(JsApply *apply, bool quiet);
 
 #endif							/* JS_SWEEP_H */

@@ -35,6 +35,8 @@ static MemoryContext caller_context;
 static MemoryContext outer_context;
 static ResourceOwner outer_owner;
 static int	statement_timeout;
+static JsWritten written = NULL;
+static void *written_arg;
 
 /* Settings of this file. */
 void
@@ -94,6 +96,17 @@ js_txn_active(void)
 }
 
 /*
+ * What is to be called inside of every transaction that has written something,
+ * before it is committed; NULL: nothing.  An error forgets it.
+ */
+void
+js_txn_on_write(JsWritten callback, void *arg)
+{
+	written = callback;
+	written_arg = arg;
+}
+
+/*
  * Begin.  SPI is connected and a snapshot is set; the current memory context
  * stays what it was.  activity is what pg_stat_activity shows in the worker.
  */
@@ -124,6 +137,8 @@ void
 js_txn_end(void)
 {
 	Assert(active);
+	if (written != NULL && TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		written(written_arg);
 	js_watchdog(false);
 	ReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(outer_context);
@@ -186,6 +201,7 @@ js_txn_abort(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
+	written = NULL;
 	if (!active)
 		return;
 	js_watchdog(false);

@@ -37,6 +37,7 @@
 #include "run.h"
 #include "schedule.h"
 #include "secure.h"
+#include "shared.h"
 #include "statement.h"
 #include "txn.h"
 #include "worker.h"
@@ -46,7 +47,8 @@ PGDLLEXPORT pg_noreturn void jacksync_worker_main(Datum arg);
 #define MAX_CYCLES		1024	/* at once: one that hangs must not delay another */
 #define NO_EXTENSION_MS 10000	/* look again for CREATE EXTENSION */
 #define HEARTBEAT_MS	15000
-#define WRITTEN_MS		60000	/* the heartbeat in the table */
+#define WRITTEN_MS		300000	/* the heartbeat in the table */
+#define WRITTEN_ALONE_MS 60000	/* where there is no shared memory */
 #define PURGE_MS		3600000 /* housekeeping; sooner if there is more */
 #define LONGEST_SLEEP_MS 60000
 
@@ -267,7 +269,7 @@ attach(void)
 
 	js_txn_begin("attaching shared memory");
 	js_internal_begin(&security);
-	js_progress_attach(true);
+	js_shared_attach(true);
 	js_internal_end(&security);
 	js_txn_end();
 	js_progress_worker();
@@ -312,7 +314,9 @@ heartbeat(void)
 	js_internal_end(&security);
 	js_txn_end();
 	if (!registered || now >= next_written)
-		next_written = TimestampTzPlusMilliseconds(now, WRITTEN_MS);
+		next_written = TimestampTzPlusMilliseconds(now, js_shared() != NULL ?
+												   WRITTEN_MS :
+												   WRITTEN_ALONE_MS);
 	registered = true;
 	next_heartbeat = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												 HEARTBEAT_MS);

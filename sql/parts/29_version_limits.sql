@@ -62,7 +62,8 @@ BEGIN
 		WHERE stream_id = NEW.stream_id AND waiting AND NOT dirty;
 	-- a shorter interval counts at once
 	UPDATE jacksync.stream_state SET next_due_at = clock_timestamp() + NEW.poll_interval
-		WHERE stream_id = NEW.stream_id AND next_due_at > clock_timestamp() + NEW.poll_interval;
+		WHERE stream_id = NEW.stream_id
+			AND jacksync.live_next_due(stream_id, next_due_at) > clock_timestamp() + NEW.poll_interval;
 	RETURN NULL;
 END
 $$;

@@ -177,11 +177,13 @@ COMMENT ON TABLE jacksync.stream_state IS 'how far each stream is';
 COMMENT ON COLUMN jacksync.stream_state.stream_id IS 'number of the stream';
 COMMENT ON COLUMN jacksync.stream_state.paused IS 'set by pause()';
 COMMENT ON COLUMN jacksync.stream_state.initial_done IS 'the initial load is complete';
-COMMENT ON COLUMN jacksync.stream_state.watermark IS 'all changes of the PMS up to this time (its clock) were seen';
+COMMENT ON COLUMN jacksync.stream_state.watermark IS
+'all changes of the PMS up to this time (its clock) were seen; polls that find nothing move it in shared memory only';
 COMMENT ON COLUMN jacksync.stream_state.progress IS 'where the present walk is: survives a crash';
-COMMENT ON COLUMN jacksync.stream_state.last_attempt_at IS 'when the last run started';
-COMMENT ON COLUMN jacksync.stream_state.last_sync_at IS 'when the last complete run started: the age of the data counts from here';
-COMMENT ON COLUMN jacksync.stream_state.next_due_at IS 'when the next run is due';
+COMMENT ON COLUMN jacksync.stream_state.last_attempt_at IS 'when the last run started that has a row in sync_run';
+COMMENT ON COLUMN jacksync.stream_state.last_sync_at IS
+'when the last complete run started: the age of the data counts from here; jacksync.status and check_freshness() know of later polls that found nothing';
+COMMENT ON COLUMN jacksync.stream_state.next_due_at IS 'when the next run is due, by the last one that has a row in sync_run';
 COMMENT ON COLUMN jacksync.stream_state.failure_count IS 'failed runs in a row';
 COMMENT ON COLUMN jacksync.stream_state.backoff_from IS 'failures in a row that do not count for the back-off, because sync_now() was called after them';
 COMMENT ON COLUMN jacksync.stream_state.last_error IS 'what the last failed run said';
@@ -207,10 +209,12 @@ CREATE TABLE jacksync.sync_run
 	pushed			bigint NOT NULL DEFAULT 0,
 	conflicts		bigint NOT NULL DEFAULT 0,
 	errors			bigint NOT NULL DEFAULT 0,
-	error			text
+	error			text,
+	idle			bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX sync_run_started ON jacksync.sync_run (started);
-COMMENT ON TABLE jacksync.sync_run IS 'every run';
+COMMENT ON TABLE jacksync.sync_run IS
+'every run; polls of the worker that found nothing have no row, but are counted in the next one';
 COMMENT ON COLUMN jacksync.sync_run.run_id IS 'number of the run';
 COMMENT ON COLUMN jacksync.sync_run.entity IS 'entity that was synchronised';
 COMMENT ON COLUMN jacksync.sync_run.server IS 'server it was synchronised with; NULL: apply() without a server';
@@ -226,6 +230,8 @@ COMMENT ON COLUMN jacksync.sync_run.pushed IS 'changes that the PMS accepted';
 COMMENT ON COLUMN jacksync.sync_run.conflicts IS 'records that both sides had changed';
 COMMENT ON COLUMN jacksync.sync_run.errors IS 'records that failed';
 COMMENT ON COLUMN jacksync.sync_run.error IS 'why the run failed';
+COMMENT ON COLUMN jacksync.sync_run.idle IS
+'polls of the stream since its last row that found nothing to do, and so wrote nothing';
 
 CREATE TABLE jacksync.sync_error
 (

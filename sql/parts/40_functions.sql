@@ -134,6 +134,20 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION jacksync.worker_counters() IS
 'what the worker does, from shared memory (see the view jacksync.worker_status) (internal)';
 
+CREATE FUNCTION jacksync.live_last_sync(stream_id integer, stored timestamptz)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'jacksync_live_last_sync'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION jacksync.live_last_sync(integer, timestamptz) IS
+'when a stream was last in sync, if its row of stream_state says stored: polls that find nothing write nothing (internal)';
+
+CREATE FUNCTION jacksync.live_next_due(stream_id integer, stored timestamptz)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'jacksync_live_next_due'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION jacksync.live_next_due(integer, timestamptz) IS
+'when a stream is due, if its row of stream_state says stored (internal)';
+
 CREATE FUNCTION jacksync.library_version()
 RETURNS text
 AS 'MODULE_PATHNAME', 'jacksync_library_version'

@@ -140,7 +140,7 @@ DECLARE
 	never			boolean;
 	clock			timestamptz := clock_timestamp();
 BEGIN
-	SELECT count(*), min(t.last_sync_at), bool_or(t.last_sync_at IS NULL)
+	SELECT count(*), min(jacksync.live_last_sync(t.stream_id, t.last_sync_at)), bool_or(t.last_sync_at IS NULL)
 		INTO streams, judge_freshness.last_sync_at, never
 		FROM jacksync.stream s LEFT JOIN jacksync.stream_state t USING (stream_id)
 		WHERE s.entity = judge_freshness.entity

@@ -36,7 +36,7 @@ COMMENT ON VIEW jacksync.record IS
 'every synchronised record: its ids, its state, and what both sides agreed on (for those who may read the local table)';
 
 CREATE VIEW jacksync.status AS
-SELECT s.entity, s.server, t.last_sync_at AS last_sync,
+SELECT s.entity, s.server, f.last_sync_at AS last_sync,
 	CASE
 		WHEN t.failure_count > 0 THEN 'error'
 		WHEN t.progress IS NOT NULL THEN 'syncing'
@@ -51,7 +51,7 @@ SELECT s.entity, s.server, t.last_sync_at AS last_sync,
 		WHEN t.failure_count > 0 THEN t.last_error
 		ELSE f.warning
 	END AS message,
-	CASE WHEN s.enabled AND e.enabled AND NOT t.paused THEN t.next_due_at END AS next_sync,
+	CASE WHEN s.enabled AND e.enabled AND NOT t.paused THEN jacksync.live_next_due(t.stream_id, t.next_due_at) END AS next_sync,
 	coalesce(t.failure_count, 0) AS failure_count,
 	(SELECT count(*) FROM jacksync.link l
 		WHERE l.stream_id = s.stream_id AND (l.waiting OR l.intent_id IS NOT NULL))

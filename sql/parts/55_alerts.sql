@@ -350,7 +350,8 @@ DECLARE
 BEGIN
 	SELECT clock_timestamp() - max(w.heartbeat) INTO away FROM jacksync.worker w;
 	SELECT t.warning INTO warn FROM jacksync.alert_threshold t WHERE t.metric = 'stale_data';
-	IF away > coalesce(warn, 300) * interval '1 s' THEN
+	-- the heartbeat is written every five minutes only
+	IF away > coalesce(warn, 300) * interval '1 s' + interval '5 min' THEN
 		PERFORM jacksync.alert_raise('event', 'warning', 'PMS Sync Worker Was Down',
 			format('The sync worker did not run for %s. It runs again.', jacksync.age_text(away)), NULL, NULL,
 			jsonb_build_object('seconds', round(extract(epoch FROM away))));

@@ -329,7 +329,7 @@ COMMENT ON FUNCTION jacksync.diagnose() IS
 'what is wrong, worst first, each with what to do about it';
 
 CREATE VIEW jacksync.stat AS
-SELECT s.entity, s.server, count(r.run_id) AS runs, count(*) FILTER (WHERE NOT r.success) AS failed_runs,
+SELECT s.entity, s.server, (count(r.run_id) + coalesce(sum(r.idle), 0))::bigint AS runs, count(*) FILTER (WHERE NOT r.success) AS failed_runs,
 	coalesce(sum(r.records_processed), 0) AS records_processed, coalesce(sum(r.created), 0) AS created,
 	coalesce(sum(r.updated), 0) AS updated, coalesce(sum(r.unchanged), 0) AS unchanged,
 	coalesce(sum(r.pushed), 0) AS pushed, coalesce(sum(r.conflicts), 0) AS conflicts, coalesce(sum(r.errors), 0) AS errors,

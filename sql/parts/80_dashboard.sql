@@ -109,7 +109,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH hours AS (
 		SELECT r.entity, r.server, 24 - floor(extract(epoch FROM now() - r.started) / 3600)::integer AS hour,
-			count(*) FILTER (WHERE r.success IS NOT FALSE) AS good, count(*) FILTER (WHERE NOT r.success) AS bad,
+			(count(*) FILTER (WHERE r.success IS NOT FALSE) + sum(r.idle))::bigint AS good, count(*) FILTER (WHERE NOT r.success) AS bad,
 			sum(r.records_processed) AS records
 		FROM jacksync.sync_run r
 		WHERE r.started > now() - interval '24 hours' AND r.started <= now() AND r.kind IN ('sync', 'push')

@@ -1,5 +1,6 @@
-# A worker that operators can forget: it sleeps when nothing is due, and its
-# memory stays what it is over many cycles.  MINUTES=15 makes a soak of it.
+# A worker that operators can forget: it sleeps when nothing is due, polls that
+# find nothing write nothing, and its memory stays what it is over many cycles.
+# MINUTES=15 makes a soak of it.
 use strict;
 use warnings FATAL => 'all';
 use FindBin;
@@ -12,7 +13,7 @@ use Test::More;
 
 my $seconds = 60 * ($ENV{MINUTES} // 0) || 10;
 my $pms = JackSync::PMS->start(reservations => 200, guests => 50);
-my $node = JackSync::Node::hotel('quiet', $pms, preload => 1, poll => '1 hour');
+my $node = JackSync::Node::hotel('quiet', $pms, preload => 1, poll => '1 hour', conf => "autovacuum = off\n");
 my $sql = sub { return $node->safe_psql('postgres', $_[0]); };
 JackSync::Node::wait_for($node, "SELECT count(*) = 2 FROM jacksync.status WHERE status = 'connected'", 'in sync');
 
@@ -29,8 +30,53 @@ diag(sprintf 'measured: an idle worker wakes %.1f times a minute; the cluster wr
 cmp_ok($n, '<=', 2 + 10 * $minutes, 'an idle worker sleeps');
 is($sql->("SELECT state FROM jacksync.worker_status"), 'idle', 'and says so');
 
-# a burst of local edits is few cycles
+# polls that find nothing: no run, no row, no WAL; and everybody sees how fresh the data is
 my $runs = sub { return $sql->("SELECT count(*) FROM jacksync.sync_run"); };
+my $rows = sub { return $sql->("SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables WHERE schemaname = 'jacksync'"); };
+my $polls = sub { return $pms->requests('GET', qr{^/v1/(guests|reservations)}); };
+my $lsn = sub { return $sql->('SELECT pg_current_wal_insert_lsn()'); };
+$sql->("UPDATE jacksync.stream SET poll_interval = '100 ms'");
+my $fresh = "SELECT min(last_sync) > '%s' AND bool_and(status = 'connected') FROM jacksync.status";
+JackSync::Node::wait_for($node, sprintf($fresh, $sql->('SELECT clock_timestamp()')), 'the interval is shorter');
+JackSync::Node::wait_for($node, "SELECT count(*) = 2 FROM jacksync.stream_state t WHERE jacksync.live_last_sync(t.stream_id, t.last_sync_at) > t.last_sync_at", 'and nothing is to be done');
+$sql->('CHECKPOINT');
+my ($from, $asked, $were, $ran, $watermark) = ($lsn->(), $polls->(), $rows->(), $runs->(), $sql->("SELECT max(last_sync) FROM jacksync.status"));
+for (1 .. 300) { last if $polls->() >= $asked + 60; select undef, undef, undef, 0.1; }
+my $idle = $polls->() - $asked;
+JackSync::Node::wait_for($node, sprintf($fresh, $sql->("SELECT clock_timestamp() - interval '5 s'")), 'status knows how fresh the data is');
+is($sql->("SELECT status, stale_age < '5 s' FROM jacksync.check_freshness('guests', 'check_in', 'sample_pms')"), 'fresh|t', 'and check_freshness()');
+is($sql->("SELECT bool_and(next_sync BETWEEN now() - interval '5 s' AND now() + interval '5 s') FROM jacksync.status"), 't', 'and when the next poll is due');
+is($sql->("SELECT count(*) FROM jacksync.stream_state WHERE last_sync_at > '$watermark'"), 0, 'the table does not');
+my $upto = $lsn->();
+is($runs->() - $ran, 0, 'polls that find nothing have no row in sync_run');
+is($rows->() - $were, 0, 'nor do they write any other row');
+my @records = grep { !/^rmgr: (XLOG|Standby) / } $from eq $upto ? () :
+	split /\n/, (run_command([ 'pg_waldump', '-q', '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $upto ]))[0];
+diag("measured: $idle polls that found nothing: " . scalar(@records) . ' WAL records');
+cmp_ok($idle, '>=', 60, 'there were many of them');
+is(join("\n", @records[0 .. ($#records < 9 ? $#records : 9)]), '', 'and no WAL at all');
+
+# the first that finds something tells of them
+$pms->edit('guests', 'GST-000001', { name => 'Not idle' });
+JackSync::Node::wait_for($node, "SELECT name = 'Not idle' FROM guests WHERE external_id = 'GST-000001'", 'a change of the PMS comes as before');
+JackSync::Node::wait_for($node, "SELECT idle >= 20 AND updated = 1 AND success FROM jacksync.sync_run WHERE entity = 'guests' ORDER BY run_id DESC LIMIT 1", 'its run has a row, which counts those before it');
+is($sql->("SELECT runs >= idle + 1 FROM jacksync.stat JOIN (SELECT entity, sum(idle) AS idle FROM jacksync.sync_run GROUP BY 1) i USING (entity) WHERE entity = 'guests'"), 't', 'and so do the counters');
+
+# what is only in memory can be lost: then the data looks older than it is
+JackSync::Node::wait_for($node, "SELECT jacksync.live_last_sync(t.stream_id, t.last_sync_at) > t.last_sync_at + interval '1 s' FROM jacksync.stream_state t JOIN jacksync.stream s USING (stream_id) WHERE s.entity = 'reservations'", 'idle again');
+$pms->faults({ kind => 'down', match => { path => '/v1/reservations' } });
+JackSync::Node::wait_for($node, "SELECT status = 'error' FROM jacksync.status WHERE entity = 'reservations'", 'the PMS is gone');
+my $known = $sql->("SELECT last_sync FROM jacksync.status WHERE entity = 'reservations'");
+$node->stop('immediate');
+$node->start;
+is($sql->("SELECT last_sync <= '$known' FROM jacksync.status WHERE entity = 'reservations'"), 't', 'after a crash the data looks older, never younger');
+$pms->heal;
+my $healed = $sql->('SELECT clock_timestamp()');
+$sql->("UPDATE jacksync.stream SET poll_interval = '1 hour'; SELECT jacksync.sync_now()");
+JackSync::Node::wait_for($node, sprintf($fresh, $healed), 'and is read again');
+$pid = $sql->('SELECT pid FROM jacksync.worker_status');
+
+# a burst of local edits is few cycles
 my $runs_before = $runs->();
 $sql->(join '', map { "UPDATE guests SET notes = 'burst $_' WHERE id = " . ($_ % 50 + 1) . ';' } 1 .. 300);
 JackSync::Node::wait_for($node, "SELECT count(*) = 0 FROM jacksync.change", 'a burst is taken up');
@@ -55,7 +101,7 @@ while (time < $start + $seconds)
 	push @samples, [ time - $start, $resident->() ] if $i % 5 == 0;
 	select undef, undef, undef, 0.1;
 }
-my $done = $runs->() - $start_runs;
+my $done = $runs->() - $start_runs;    # and those that found nothing
 my @late = @samples[ int(@samples / 2) .. $#samples ];
 my ($growth, $span) = ($late[-1][1] - $late[0][1], $late[-1][0] - $late[0][0]);
 diag(sprintf 'measured: %d cycles in %d s, %.1f ms of CPU each; memory of the worker: %d kB after %d s, %d kB at half-time, %d kB at the end',

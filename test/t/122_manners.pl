@@ -92,8 +92,8 @@ $sql->("ALTER SERVER s OPTIONS (DROP rate_limit)");
 $sql->("ALTER SERVER s OPTIONS (ADD max_concurrency '1')");
 $raw->script(map { { %$empty, delay => 0.4 } } 1 .. 3);
 $sql->("SELECT jacksync.start_worker(); SELECT jacksync.sync_now()");
-JackSync::Node::wait_for($node, "SELECT count(*) = 3 FROM jacksync.stream_state JOIN jacksync.stream USING (stream_id)
-	WHERE server = 's' AND last_sync_at > now() - '1 min'::interval AND next_due_at > now() + '1 min'::interval", 'three streams');
+JackSync::Node::wait_for($node, "SELECT count(*) = 3 FROM jacksync.status
+	WHERE server = 's' AND last_sync > now() - '1 min'::interval AND next_sync > now() + '1 min'::interval", 'three streams');
 is($raw->seen->{most}, 1, 'one at a time');
 
 # the breaker: five failures in a row, then the server is left alone, and probed
