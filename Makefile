@@ -71,6 +71,7 @@ OBJS = \
 	src/notes.o \
 	src/facts.o \
 	src/deletes.o \
+	src/newrows.o \
 	src/apply.o \
 	src/guard.o \
 	src/gone.o \

@@ -37,6 +37,7 @@
 #include "guard.h"
 #include "heap.h"
 #include "jacksync.h"
+#include "newrows.h"
 #include "push.h"
 #include "rowheap.h"
 #include "secure.h"
@@ -170,7 +171,11 @@ js_apply_page(JsApply *apply, List *records)
 	js_heap_page_begin(&page);
 	PG_TRY();
 	{
-		foreach(cell, records)
+		bool		many = apply->expect_new && js_newrows_usable(apply);
+
+		if (many)
+			js_newrows_apply(apply, records);
+		foreach(cell, many ? NIL : records)
 		{
 			JsApplied	applied = {0};
 

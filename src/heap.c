@@ -21,6 +21,7 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -50,6 +51,7 @@ static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 						  TupleTableSlot *slot, bool write, bool *all_dead);
 static void make_room(JsHeap *heap, ItemPointer tid, Size len);
 static void update_row(JsHeap *heap, ItemPointer tid);
+static void index_many(JsHeap *heap, int number, int n);
 static void end_statement(JsHeap *heap);
 
 /* From now on keep tables open, until the end of this subtransaction. */
@@ -241,6 +243,8 @@ close_heap(JsHeap *heap)
 	ExecDropSingleTupleTableSlot(heap->found);
 	ExecDropSingleTupleTableSlot(heap->locked);
 	ExecDropSingleTupleTableSlot(heap->fresh);
+	for (int i = 0; i < heap->nmany; i++)
+		ExecDropSingleTupleTableSlot(heap->many[i]);
 	ExecCloseIndices(heap->info);
 	ExecResetTupleTable(heap->estate->es_tupleTable, false);
 	FreeExecutorState(heap->estate);
@@ -662,6 +666,75 @@ js_heap_append(JsHeap *heap)
 		(void) js_insert_all_index_tuples(heap->info, heap->fresh,
 										  heap->estate);
 	end_statement(heap);
+}
+
+/* Slots for many new rows; they are kept with the table. */
+TupleTableSlot **
+js_heap_slots(JsHeap *heap, int n)
+{
+	MemoryContext old = MemoryContextSwitchTo(heap->mcxt);
+
+	if (n > heap->nmany)
+	{
+		heap->many = heap->many == NULL ?
+			palloc(sizeof(TupleTableSlot *) * n) :
+			repalloc(heap->many, sizeof(TupleTableSlot *) * n);
+		while (heap->nmany < n)
+			heap->many[heap->nmany++] = table_slot_create(heap->rel, NULL);
+	}
+	MemoryContextSwitchTo(old);
+	return heap->many;
+}
+
+/*
+ * Insert what the first n of these slots have, page by page of the table.  It
+ * has neither row triggers, generated columns nor constraints of exclusion, and
+ * is no partition; what we write into a table of ours satisfies its checks.
+ */
+void
+js_heap_append_many(JsHeap *heap, int n, bool ours)
+{
+	for (int i = 0; i < n && !ours; i++)
+		if (RelationGetDescr(heap->rel)->constr != NULL)
+			ExecConstraints(heap->info, heap->many[i], heap->estate);
+	table_multi_insert(heap->rel, heap->many, n, GetCurrentCommandId(true), 0,
+					   NULL);
+	for (int i = 0; i < heap->info->ri_NumIndices; i++)
+		index_many(heap, i, n);
+	end_statement(heap);
+}
+
+/*
+ * The entries of many new rows in one index: its pages are at hand for the
+ * next row then.  Uniqueness is checked at once.
+ */
+static void
+index_many(JsHeap *heap, int number, int n)
+{
+	Relation	index = heap->info->ri_IndexRelationDescs[number];
+	IndexInfo  *info = heap->info->ri_IndexRelationInfo[number];
+	ExprContext *econtext = GetPerTupleExprContext(heap->estate);
+	ExprState  *predicate = NULL;
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull[INDEX_MAX_KEYS];
+
+	if (!info->ii_ReadyForInserts)
+		return;
+	if (info->ii_Predicate != NIL)
+		predicate = ExecPrepareQual(info->ii_Predicate, heap->estate);
+	for (int i = 0; i < n; i++)
+	{
+		TupleTableSlot *slot = heap->many[i];
+
+		econtext->ecxt_scantuple = slot;
+		if (predicate != NULL && !ExecQual(predicate, econtext))
+			continue;
+		FormIndexDatum(info, slot, heap->estate, values, isnull);
+		index_insert(index, values, isnull, &slot->tts_tid, heap->rel,
+					 info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+					 false, info);
+		ResetPerTupleExprContext(heap->estate);
+	}
 }
 
 /* What was written can be seen from now on. */

@@ -39,6 +39,8 @@ typedef struct JsHeap
 	TupleTableSlot *locked;		/* its newest version, locked */
 	TupleTableSlot *old;		/* which of them an update is to replace */
 	TupleTableSlot *fresh;		/* a version to be written */
+	TupleTableSlot **many;		/* many of them (js_heap_slots) */
+	int			nmany;
 	ItemPointerData root;		/* where indexes find the row that was found or
 								 * written; invalid: not known */
 	JsColumnPermissions *columns;	/* its updatedCols an UPDATE names */
@@ -74,6 +76,8 @@ extern void js_heap_page_begin(JsHeapPage *page);
 extern void js_heap_page_end(JsHeapPage *page);
 extern void js_heap_page_abort(JsHeapPage *page);
 extern bool js_heap_paged(void);
+extern TupleTableSlot **js_heap_slots(JsHeap *heap, int n);
+extern void js_heap_append_many(JsHeap *heap, int n, bool ours);
 
 extern JsHeap *js_heap_open(Oid relid);
 extern void js_heap_close(JsHeap *heap);

@@ -72,7 +72,8 @@ static bool find_local(JsHeap *heap, int32 entity_id, const char *local_id);
 static JsLink *read_link(TupleTableSlot *slot);
 static char *text_at(TupleTableSlot *slot, int column);
 static Jsonb *jsonb_at(TupleTableSlot *slot, int column);
-static void fill_slot(JsHeap *heap, JsLink *link);
+static int64 next_number(JsHeap *heap);
+static void fill_slot(TupleTableSlot *slot, JsLink *link);
 static void set_text(TupleTableSlot *slot, int column, const char *text);
 static void set_jsonb(TupleTableSlot *slot, int column, Jsonb *json);
 static void set_int8(TupleTableSlot *slot, int column, int64 value,
@@ -348,9 +349,8 @@ jsonb_at(TupleTableSlot *slot, int column)
 
 /* Make the version of a link that is to be written. */
 static void
-fill_slot(JsHeap *heap, JsLink *link)
+fill_slot(TupleTableSlot *slot, JsLink *link)
 {
-	TupleTableSlot *slot = heap->fresh;
 	Datum	   *values = slot->tts_values;
 
 	ExecClearTuple(slot);
@@ -428,19 +428,43 @@ js_link_take(const ItemPointerData *tids, int n)
 	js_heap_close(heap);
 }
 
-/* Insert a link; its number is set. */
-void
-js_link_insert(JsLink *link)
+/* The number of a new link. */
+static int64
+next_number(JsHeap *heap)
 {
-	JsHeap	   *heap = open_links();
 	LinkAccess *access = heap->extra;
 
 	if (!OidIsValid(access->sequence))
 		access->sequence =
 			get_relname_relid("link_record_id_seq",
 							  RelationGetNamespace(heap->rel));
-	link->record_id = nextval_internal(access->sequence, false);
-	fill_slot(heap, link);
+	return nextval_internal(access->sequence, false);
+}
+
+/* Insert many links; their numbers are set. */
+void
+js_link_insert_many(JsLink *links, int n)
+{
+	JsHeap	   *heap = open_links();
+	TupleTableSlot **slots = js_heap_slots(heap, n);
+
+	for (int i = 0; i < n; i++)
+	{
+		links[i].record_id = next_number(heap);
+		fill_slot(slots[i], &links[i]);
+	}
+	js_heap_append_many(heap, n, true);
+	js_heap_close(heap);
+}
+
+/* Insert a link; its number is set. */
+void
+js_link_insert(JsLink *link)
+{
+	JsHeap	   *heap = open_links();
+
+	link->record_id = next_number(heap);
+	fill_slot(heap->fresh, link);
 	js_heap_append(heap);
 	link->tid = heap->fresh->tts_tid;
 	link->untouched = true;
@@ -460,7 +484,7 @@ js_link_update(JsLink *link)
 
 	if (ItemPointerIsValid(&link->tid))
 	{
-		fill_slot(heap, link);
+		fill_slot(heap->fresh, link);
 		result = js_heap_update(heap, &link->tid, link->locked);
 	}
 	if (result == JS_HEAP_MOVED && find_record(heap, link->record_id) &&
@@ -471,7 +495,7 @@ js_link_update(JsLink *link)
 
 		link->postponed = newest->postponed;
 		link->next_push_at = newest->next_push_at;
-		fill_slot(heap, link);
+		fill_slot(heap->fresh, link);
 		result = js_heap_update(heap, &newest->tid, true);
 	}
 	if (result != JS_HEAP_OK)

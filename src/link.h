@@ -83,6 +83,7 @@ extern JsLink *js_link_lock(int64 record_id, bool skip_locked);
 extern JsLink *js_link_lock_local(int32 entity_id, const char *local_id);
 extern void js_link_take(const ItemPointerData *tids, int n);
 extern void js_link_insert(JsLink *link);
+extern void js_link_insert_many(JsLink *links, int n);
 extern void js_link_update(JsLink *link);
 
 #endif							/* JS_LINK_H */

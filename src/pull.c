@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "absent.h"
@@ -35,6 +36,7 @@
 #include "txn.h"
 
 #define CHUNK 500				/* records in one transaction */
+#define KEPT_BYTES (4 * 1024 * 1024)	/* of memory, from page to page */
 
 static JsWalkKind kind_of_walk(JsCycle *cycle);
 static void page_arrived(JsCycle *cycle, JsHttpResponse *response);
@@ -263,11 +265,22 @@ page_problem(JsCycle *cycle, JsHttpResponse *response)
 static JsPage *
 read_page(JsCycle *cycle, JsHttpResponse *response, char **problem)
 {
+	static MemoryContext kept = NULL;
 	JsStream   *source = cycle->walk->source;
+	MemoryContext old;
 	JsPage	   *page;
 	int			level;
 
+	/*
+	 * No page is read before the last one is done with, so all have the same
+	 * memory: it need not be got from the system for each.
+	 */
+	if (kept == NULL)
+		kept = AllocSetContextCreate(TopMemoryContext, "jacksync page",
+									 KEPT_BYTES, KEPT_BYTES, 2 * KEPT_BYTES);
+	MemoryContextReset(kept);
 	js_txn_begin("reading a page");
+	old = MemoryContextSwitchTo(kept);
 	level = js_pin_settings(source->datetime_zone);
 	page = cycle->reconcile == NULL &&
 		js_streamtree_usable(source,
@@ -280,6 +293,7 @@ read_page(JsCycle *cycle, JsHttpResponse *response, char **problem)
 		js_page_unique(source, page);
 	}
 	js_unpin_settings(level);
+	MemoryContextSwitchTo(old);
 	js_txn_end();
 	return page;
 }

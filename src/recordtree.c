@@ -25,6 +25,8 @@
 
 #define TEXT_SEED 2				/* a hash of text is none of jsonb */
 
+#define ARENA_BYTES 8000
+
 static void *bump(void *ctx, size_t size);
 static void find_members(JsTreeReader *reader, JsEntity *entity,
 						 const JsJson *item);
@@ -34,7 +36,6 @@ typedef struct Arena
 {
 	char	   *at;
 	size_t		left;
-	size_t		next;			/* how much is asked for next */
 } Arena;
 
 /* Parse a page; what it consists of stays until the memory context goes. */
@@ -66,8 +67,8 @@ bump(void *ctx, size_t size)
 	size = MAXALIGN(size);
 	if (size > arena->left)
 	{
-		arena->next = Min(Max(arena->next * 2, 8 * 1024), 256 * 1024);
-		arena->left = Max(size, arena->next);
+		/* no more than the memory context cuts out of its own blocks */
+		arena->left = Max(size, ARENA_BYTES);
 		arena->at = palloc(arena->left);
 	}
 	result = arena->at;

@@ -61,8 +61,11 @@ static void read_slot(JsEntity *entity, JsHeap *heap, TupleTableSlot *slot,
 					  JsRow *row);
 static void take_value(TupleTableSlot *slot, const JsColumn *column,
 					   JsValue *value);
+static void fill_new(JsEntity *entity, JsHeap *heap, TupleTableSlot *slot,
+					 const char *external_id, const char *property,
+					 const bool *write, const JsValue *values);
 static void prepare_defaults(JsHeap *heap, RowAccess *access);
-static void set_column(JsHeap *heap, const JsColumn *column, JsValue value,
+static void set_column(TupleTableSlot *slot, const JsColumn *column, JsValue value,
 					   Bitmapset **named);
 
 /* Settings of this file. */
@@ -412,9 +415,9 @@ js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
 		   sizeof(bool) * new->tts_tupleDescriptor->natts);
 	for (int i = 0; i < entity->nfields; i++)
 		if (write[i])
-			set_column(heap, &entity->fields[i].column, values[i], &named);
+			set_column(new, &entity->fields[i].column, values[i], &named);
 	if (external_id != NULL)
-		set_column(heap, &entity->external,
+		set_column(new, &entity->external,
 				   js_value_from_text(&entity->external, pstrdup(external_id)),
 				   &named);
 	ExecStoreVirtualTuple(new);
@@ -447,37 +450,93 @@ js_rowheap_insert(JsEntity *entity, const char *external_id,
 				  const JsValue *values, JsRow *row)
 {
 	JsHeap	   *heap = open_rows(entity);
+
+	fill_new(entity, heap, heap->fresh, external_id, property, write, values);
+	if (!js_heap_insert(heap))
+		return false;
+	read_slot(entity, heap, heap->fresh, row);
+	row->direct = false;
+	return true;
+}
+
+/* Make a new row in a slot. */
+static void
+fill_new(JsEntity *entity, JsHeap *heap, TupleTableSlot *slot,
+		 const char *external_id, const char *property, const bool *write,
+		 const JsValue *values)
+{
 	RowAccess  *access = heap->extra;
-	TupleTableSlot *new = heap->fresh;
 	ExprContext *econtext = GetPerTupleExprContext(heap->estate);
 	Bitmapset  *named = NULL;
 
 	if (access->defaults == NULL)
 		prepare_defaults(heap, access);
-	ExecClearTuple(new);
-	memset(new->tts_isnull, true,
-		   sizeof(bool) * new->tts_tupleDescriptor->natts);
-	set_column(heap, &entity->external,
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true,
+		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	set_column(slot, &entity->external,
 			   js_value_from_text(&entity->external, pstrdup(external_id)),
 			   &named);
 	if (entity->property != NULL && property != NULL)
-		set_column(heap, entity->property,
+		set_column(slot, entity->property,
 				   js_value_from_text(entity->property, pstrdup(property)),
 				   &named);
 	for (int i = 0; i < entity->nfields; i++)
 		if (write[i])
-			set_column(heap, &entity->fields[i].column, values[i], &named);
-	for (int i = 0; i < new->tts_tupleDescriptor->natts; i++)
+			set_column(slot, &entity->fields[i].column, values[i], &named);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
 		if (access->defaults[i] != NULL &&
 			!bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, named))
-			new->tts_values[i] = ExecEvalExpr(access->defaults[i], econtext,
-											  &new->tts_isnull[i]);
-	ExecStoreVirtualTuple(new);
-	if (!js_heap_insert(heap))
-		return false;
-	read_slot(entity, heap, new, row);
-	row->direct = false;
-	return true;
+			slot->tts_values[i] = ExecEvalExpr(access->defaults[i], econtext,
+											   &slot->tts_isnull[i]);
+	ExecStoreVirtualTuple(slot);
+}
+
+/*
+ * Can many new rows be inserted at once?  No trigger may want to see each,
+ * nothing but the values that are given and defaults may be in them, and
+ * indexes must be able to refuse them by themselves.
+ */
+bool
+js_rowheap_bulk(JsEntity *entity)
+{
+	JsHeap	   *heap = open_rows(entity);
+	TupleConstr *constraints = RelationGetDescr(heap->rel)->constr;
+
+	for (int i = 0; i < heap->info->ri_NumIndices; i++)
+		if (heap->info->ri_IndexRelationInfo[i]->ii_ExclusionOps != NULL ||
+			!heap->info->ri_IndexRelationDescs[i]->rd_index->indimmediate)
+			return false;
+	return !heap->fires_before && !heap->fires_after &&
+		!heap->rel->rd_rel->relispartition &&
+		!(constraints != NULL && constraints->has_generated_stored);
+}
+
+/* Make the new row of that number; returns its id. */
+char *
+js_rowheap_add(JsEntity *entity, int number, const char *external_id,
+			   const char *property, const bool *write,
+			   const JsValue *values)
+{
+	JsHeap	   *heap = open_rows(entity);
+	TupleTableSlot *slot = js_heap_slots(heap, number + 1)[number];
+	JsValue    *keys = palloc(sizeof(JsValue) * entity->nkeys);
+
+	fill_new(entity, heap, slot, external_id, property, write, values);
+	for (int i = 0; i < entity->nkeys; i++)
+		take_value(slot, &entity->keys[i], &keys[i]);
+	return js_row_id_from_values(entity, keys);
+}
+
+/* Insert the rows that were made; tells where they are. */
+void
+js_rowheap_insert_many(JsEntity *entity, int n, ItemPointerData *tids)
+{
+	JsHeap	   *heap = open_rows(entity);
+
+	js_heap_append_many(heap, n, false);
+	for (int i = 0; i < n; i++)
+		tids[i] = heap->many[i]->tts_tid;
 }
 
 /* Prepare the defaults of all columns that have one. */
@@ -505,11 +564,11 @@ prepare_defaults(JsHeap *heap, RowAccess *access)
 
 /* Set a column of the version that is to be written. */
 static void
-set_column(JsHeap *heap, const JsColumn *column, JsValue value,
+set_column(TupleTableSlot *slot, const JsColumn *column, JsValue value,
 		   Bitmapset **named)
 {
-	heap->fresh->tts_values[column->attnum - 1] = value.value;
-	heap->fresh->tts_isnull[column->attnum - 1] = value.isnull;
+	slot->tts_values[column->attnum - 1] = value.value;
+	slot->tts_isnull[column->attnum - 1] = value.isnull;
 	*named = bms_add_member(*named, column->attnum -
 							FirstLowInvalidHeapAttributeNumber);
 }

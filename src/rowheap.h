@@ -28,5 +28,11 @@ extern bool js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
 extern bool js_rowheap_insert(JsEntity *entity, const char *external_id,
 							  const char *property, const bool *write,
 							  const JsValue *values, JsRow *row);
+extern bool js_rowheap_bulk(JsEntity *entity);
+extern char *js_rowheap_add(JsEntity *entity, int number,
+							const char *external_id, const char *property,
+							const bool *write, const JsValue *values);
+extern void js_rowheap_insert_many(JsEntity *entity, int n,
+								   ItemPointerData *tids);
 
 #endif							/* JS_ROWHEAP_H */

@@ -23,6 +23,7 @@
 
 #define FRACTION_DIGITS 6
 
+static bool parse_utc(const char *text, TimestampTz *time);
 static bool parse_epoch(const char *text, TimestampTz *time);
 static char *without_tail(const char *text);
 static Timestamp local_time(const char *zone, TimestampTz time);
@@ -52,7 +53,7 @@ js_time_parse(const char *text, TimestampTz *time)
 	fsec_t		fsec;
 	int			tz;
 
-	if (parse_epoch(text, time))
+	if (parse_utc(text, time) || parse_epoch(text, time))
 		return true;
 	if (ParseDateTime(without_tail(text), buffer, sizeof(buffer), field,
 					  ftype, MAXDATEFIELDS, &nf) != 0 ||
@@ -60,6 +61,55 @@ js_time_parse(const char *text, TimestampTz *time)
 		dtype != DTK_DATE)
 		return false;
 	return tm2timestamp(&tm, fsec, &tz, time) == 0;
+}
+
+/*
+ * What most send: 2026-11-25T08:15:30.123Z.  False for what is written in
+ * any other way, which need not be wrong.
+ */
+static bool
+parse_utc(const char *text, TimestampTz *time)
+{
+	static const char pattern[] = "0000-00-00T00:00:00";
+	int			part[6] = {0};
+	int			fraction = 0;
+	int			n = 0;
+
+	for (int i = 0; pattern[i] != '\0'; i++)
+	{
+		if (pattern[i] != '0')
+		{
+			if (text[i] != pattern[i])
+				return false;
+			n++;
+			continue;
+		}
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+		part[n] = part[n] * 10 + (text[i] - '0');
+	}
+	text += sizeof(pattern) - 1;
+	if (*text == '.')
+	{
+		int			unit = USECS_PER_SEC / 10;
+
+		if (!isdigit((unsigned char) *++text))
+			return false;
+		/* what is finer is cut */
+		for (; isdigit((unsigned char) *text); text++, unit /= 10)
+			fraction += unit * (*text - '0');
+	}
+	if (text[0] != 'Z' || text[1] != '\0' || part[0] < 1 || part[1] < 1 ||
+		part[1] > MONTHS_PER_YEAR || part[2] < 1 ||
+		part[2] > day_tab[isleap(part[0])][part[1] - 1] ||
+		part[3] >= HOURS_PER_DAY || part[4] >= MINS_PER_HOUR ||
+		part[5] >= SECS_PER_MINUTE)
+		return false;
+	*time = (date2j(part[0], part[1], part[2]) - POSTGRES_EPOCH_JDATE) *
+		USECS_PER_DAY +
+		((part[3] * MINS_PER_HOUR + part[4]) * SECS_PER_MINUTE + part[5]) *
+		USECS_PER_SEC + fraction;
+	return true;
 }
 
 /* A bare number: 9 to 11 digits are seconds, 12 or 13 milliseconds. */

@@ -74,7 +74,7 @@ load() {
 		cpu0=$(cpu_ms "$worker")
 		lsn0=$($here -At -c 'CHECKPOINT; SELECT pg_current_wal_insert_lsn()')
 		begin_load
-		wait_until "SELECT initial_done FROM jacksync.stream_state" &
+		wait_until "SELECT EXISTS (SELECT FROM jacksync.sync_run WHERE kind = 'sync' AND completed IS NOT NULL)" &
 		watched=$!
 		watch_worker "$place/most"
 		wait "$watched"
