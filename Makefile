@@ -19,6 +19,7 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).
 MODULE_big = $(EXTENSION)
 OBJS = \
 	src/json.o \
+	src/jsonspan.o \
 	src/jsonvalue.o \
 	src/jspath.o \
 	src/merge.o \
@@ -53,6 +54,7 @@ OBJS = \
 	src/token.o \
 	src/auth.o \
 	src/installation.o \
+	src/place.o \
 	src/link.o \
 	src/journal.o \
 	src/verdict.o \
@@ -73,6 +75,7 @@ OBJS = \
 	src/deletes.o \
 	src/newrows.o \
 	src/apply.o \
+	src/applypage.o \
 	src/guard.o \
 	src/gone.o \
 	src/push.o \

@@ -1,17 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * apply.c
- *	  Bringing one record, or a page of them, in line with the PMS.
+ *	  Bringing one record in line with the PMS.
  *
  * For every record: find its link; stop if nothing can have changed (the
  * hash gate); lock link and row; establish the facts of every field
  * (facts.c); let the planner decide (plan.c); write the row; write down what
- * was decided.  All of a page happens in one transaction, in which also what
- * could not be applied is stored for a later try (guard.c).
- *
- * The page is tried as a whole in one subtransaction.  Only if something in
- * it fails is it done again record by record, each in a subtransaction of its
- * own, so that one bad record never stops its page.
+ * was decided.  All of a page (applypage.c) happens in one transaction, in
+ * which also what could not be applied is stored for a later try (guard.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -37,7 +33,6 @@
 #include "guard.h"
 #include "heap.h"
 #include "jacksync.h"
-#include "newrows.h"
 #include "push.h"
 #include "rowheap.h"
 #include "secure.h"
@@ -45,11 +40,8 @@
 #include "txn.h"
 
 static void check_policy(JsApply *apply);
-static void learn_fields(JsApply *apply, List *records);
 static bool apply_version(JsApply *apply, JsRecord *record,
 						  const char *version, JsApplied *applied, bool *known);
-static bool apply_opened(JsApply *apply, JsRecord *record, const char *version,
-						 JsApplied *applied);
 static bool is_stale(JsApply *apply, JsLink *link, JsRecord *record);
 static bool first_sight(JsApply *apply, JsRecord *record, JsApplied *applied);
 
@@ -146,162 +138,6 @@ js_apply_subject(JsApply *apply, JsLink *link)
 }
 
 /*
- * Apply a page: a list of Jsonb.  Records that fail are stored; the rest of
- * the page goes on.  Cancellation, and in a session serialization failures,
- * are errors of the page.
- */
-void
-js_apply_page(JsApply *apply, List *records)
-{
-	JsCounts	before = apply->counts;
-	MemoryContext mcxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext record_context;
-	ErrorData  *error = NULL;
-	ListCell   *cell;
-	JsHeapPage	page;
-	bool		done = false;
-
-	record_context = AllocSetContextCreate(mcxt, "jacksync record",
-										   ALLOCSET_DEFAULT_SIZES);
-	learn_fields(apply, records);
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mcxt);
-	js_heap_page_begin(&page);
-	PG_TRY();
-	{
-		bool		many = apply->expect_new && js_newrows_usable(apply);
-
-		if (many)
-			js_newrows_apply(apply, records);
-		foreach(cell, many ? NIL : records)
-		{
-			JsApplied	applied = {0};
-
-			CHECK_FOR_INTERRUPTS();
-			MemoryContextSwitchTo(record_context);
-			if (apply->reader != NULL)
-				(void) apply_opened(apply,
-									js_tree_open(apply->reader, apply->entity,
-												 lfirst(cell)),
-									NULL, &applied);
-			else
-				(void) js_apply_record(apply, lfirst(cell), NULL, &applied);
-			MemoryContextReset(record_context);
-		}
-		MemoryContextSwitchTo(mcxt);
-		if (apply->log != NULL)
-			js_fold_some(apply->log, apply->entity, js_apply_stream_id(apply),
-						 Max(list_length(records) / 64, 16));
-		js_heap_page_end(&page);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(mcxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		js_heap_page_abort(&page);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(mcxt);
-	CurrentResourceOwner = owner;
-	if (done)
-		return;
-	if (js_must_rethrow(error->sqlerrcode, apply->rethrow))
-		ReThrowError(error);
-
-	apply->counts = before;
-	apply->previews = NIL;
-	if (apply->log != NULL)
-		(void) js_fold(apply->entity, js_apply_stream_id(apply));
-	apply->log = NULL;
-	if (apply->expect_new)
-	{
-		/* an index knew one of them */
-		apply->expect_new = false;
-		js_apply_page(apply, records);
-		return;
-	}
-	foreach(cell, records)
-	{
-		JsApplied	applied = {0};
-
-		CHECK_FOR_INTERRUPTS();
-		(void) js_apply_guarded(apply, apply->reader ?
-								js_tree_json(lfirst(cell)) : lfirst(cell),
-								NULL, &applied);
-	}
-}
-
-/*
- * Apply a page of plain records that is given as text: a JSON array.  Of
- * records that came before as they are now, not even values are made.
- */
-void
-js_apply_text(JsApply *apply, const char *page, size_t len)
-{
-	JsJsonError error;
-	JsJson	   *root;
-	List	   *records = NIL;
-	bool		trees = GetDatabaseEncoding() == PG_UTF8 && apply->plain &&
-		js_rowheap_obstacle(apply->entity) == NULL;
-
-	if (!js_tree_page(page, len, &root, &error))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("page is not valid JSON: %s at byte %zu",
-						error.message, error.offset)));
-	if (root->type != JS_JSON_ARRAY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("records must be a JSON array"),
-				 errhint("Put a single record into brackets: [{...}].")));
-	/* a value that jsonb refuses is an error of the page, as in apply() */
-	if (js_json_is_bad(root))
-		trees = false;
-	for (int i = 0; i < root->n; i++)
-		records = lappend(records, trees ? (void *) root->items[i] :
-						  (void *) js_tree_json(root->items[i]));
-	if (trees)
-		apply->reader = palloc0(sizeof(JsTreeReader));
-	js_apply_page(apply, records);
-	apply->reader = NULL;
-}
-
-/* Make fields of members that columns are there for. */
-static void
-learn_fields(JsApply *apply, List *records)
-{
-	bool		learned = false;
-	void	   *last = NULL;
-	ListCell   *cell;
-
-	foreach(cell, records)
-	{
-		void	   *record = lfirst(cell);
-		void	   *before = last;
-
-		last = record;
-		if (before != NULL && (apply->reader ?
-							   js_tree_same_keys(before, record) :
-							   js_record_same_keys(before, record)))
-			continue;
-		if (js_record_learn(apply->entity, apply->stream, apply->reader ?
-							js_tree_json(record) : record))
-			learned = true;
-	}
-	if (learned)
-	{
-		apply->entity = js_entity_by_name(apply->entity_name, false);
-		js_entity_check(apply->entity);
-	}
-}
-
-/*
  * Apply one record.  version is its ETag, if it came with one.  Returns false
  * if it was stored for a later try.  Errors are those of casts, constraints
  * and users' triggers.
@@ -310,18 +146,18 @@ bool
 js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 				JsApplied *applied)
 {
-	return apply_opened(apply, js_record_open(apply->entity, apply->stream,
-											  apply->plain, raw),
-						version, applied);
+	return js_apply_opened(apply, js_record_open(apply->entity, apply->stream,
+												 apply->plain, raw),
+						   version, applied);
 }
 
 /*
  * The same for a record that is only opened.  What failed of it before is
  * over then, unless it is this one that is old.
  */
-static bool
-apply_opened(JsApply *apply, JsRecord *record, const char *version,
-			 JsApplied *applied)
+bool
+js_apply_opened(JsApply *apply, JsRecord *record, const char *version,
+				JsApplied *applied)
 {
 	bool		known = false;
 	bool		done = apply_version(apply, record, version, applied, &known);
@@ -348,7 +184,9 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 	char	   *local_id = NULL;
 
 	apply->counts.processed++;
-	if (apply->expect_new)
+	if (record->looked)
+		link = record->link;
+	else if (apply->expect_new)
 		link = NULL;
 	else if (version != NULL || apply->look_closely || apply->previewing)
 		link = js_link_by_external(entity->entity_id,

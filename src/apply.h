@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * apply.h
- *	  Bringing one record, or a page of them, in line with the PMS.
+ *	  Bringing one record in line with the PMS.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,6 +54,7 @@ typedef struct JsApply
 	int64		regressed;		/* records older than what we know */
 	int64		advanced;		/* and newer ones */
 	JsTreeReader *reader;		/* the page is of trees; NULL: of Jsonb */
+	JsRecord  **known;			/* its records, looked at already; or NULL */
 	bool		lazy;			/* only pages are applied: see log */
 	JsFoldLog  *log;			/* local changes to be taken up with records */
 	bool		previewing;
@@ -75,10 +76,10 @@ typedef struct JsApplied
 extern void js_apply_begin(JsApply *apply, const char *entity,
 						   JsStream *stream, bool plain);
 extern void js_apply_end(JsApply *apply);
-extern void js_apply_page(JsApply *apply, List *records);
-extern void js_apply_text(JsApply *apply, const char *page, size_t len);
 extern bool js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 							JsApplied *applied);
+extern bool js_apply_opened(JsApply *apply, JsRecord *record,
+							const char *version, JsApplied *applied);
 extern bool js_apply_local(JsApply *apply, int64 record_id,
 						   JsApplied *applied);
 extern bool js_apply_lock_row(JsApply *apply, JsRecord *record,

@@ -494,6 +494,16 @@ load_columns(JsEntity *entity)
 	}
 	entity->nfields = kept;
 	sort_fields(entity);
+	/* a record may hold a member that a new column is there for */
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (!att->attisdropped)
+			entity->seed = hash_bytes_extended((unsigned char *) NameStr(att->attname),
+											   strlen(NameStr(att->attname)),
+											   entity->seed);
+	}
 	load_guards(entity, rel);
 	table_close(rel, AccessShareLock);
 }

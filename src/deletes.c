@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 
 #include "apply.h"
+#include "applypage.h"
 #include "compat.h"
 #include "deletes.h"
 #include "gone.h"

@@ -23,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "applypage.h"
 #include "compat.h"
 #include "detail.h"
 #include "faultpoint.h"

@@ -21,6 +21,7 @@
 #include "utils/guc.h"
 
 #include "apply.h"
+#include "applypage.h"
 #include "compat.h"
 #include "cycle.h"
 #include "detail.h"

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "apply.h"
+#include "applypage.h"
 #include "compat.h"
 #include "jacksync.h"
 #include "json.h"

@@ -499,6 +499,9 @@ js_heap_update(JsHeap *heap, ItemPointer tid, bool locked)
 								&indexes);
 	if (result == TM_Ok)
 	{
+		ItemPointerSetInvalid(&heap->root);
+		if (js_moved(indexes))
+			heap->root = heap->fresh->tts_tid;
 		(void) js_insert_index_tuples(heap->info, heap->fresh, heap->estate,
 									  indexes);
 		end_statement(heap);

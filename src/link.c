@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/sequence.h"
+#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -21,6 +22,7 @@
 #include "heap.h"
 #include "jacksync.h"
 #include "link.h"
+#include "place.h"
 
 /* Columns of jacksync.link, in their order. */
 enum
@@ -67,6 +69,10 @@ static Oid	relid_of(const char *name);
 static Oid	index_named(JsHeap *heap, const char *name);
 static bool find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
 						  const char *external_id);
+static uint64 place_key(int32 entity_id, int32 stream_id,
+						const char *external_id);
+static bool is_link(TupleTableSlot *slot, int32 entity_id, int32 stream_id,
+					const char *external_id);
 static bool find_record(JsHeap *heap, int64 record_id);
 static bool find_local(JsHeap *heap, int32 entity_id, const char *local_id);
 static JsLink *read_link(TupleTableSlot *slot);
@@ -137,15 +143,52 @@ find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
 			  const char *external_id)
 {
 	JsHeapIndex *index = ((LinkAccess *) heap->extra)->external;
-	text	   *id = cstring_to_text(external_id);
+	uint64		key = place_key(entity_id, stream_id, external_id);
+	ItemPointerData at;
+	text	   *id;
 	bool		found;
+
+	if (js_place_get(key, &at) && js_heap_fetch(heap, &at, false) &&
+		is_link(heap->found, entity_id, stream_id, external_id))
+		return true;
+	id = cstring_to_text(external_id);
 
 	index->keys[0].sk_argument = PointerGetDatum(id);
 	index->keys[1].sk_argument = Int32GetDatum(entity_id);
 	index->keys[2].sk_argument = Int32GetDatum(stream_id);
 	found = js_heap_find(heap, index, false, false);
 	pfree(id);
+	if (found)
+		js_place_put(key, &heap->root);
 	return found;
+}
+
+/* What the place of a link is remembered by. */
+static uint64
+place_key(int32 entity_id, int32 stream_id, const char *external_id)
+{
+	return hash_bytes_extended((const unsigned char *) external_id,
+							   strlen(external_id),
+							   ((uint64) entity_id << 32) | (uint32) stream_id);
+}
+
+/* Is it that link which was found? */
+static bool
+is_link(TupleTableSlot *slot, int32 entity_id, int32 stream_id,
+		const char *external_id)
+{
+	struct varlena *id;
+	int			len = strlen(external_id);
+
+	slot_getsomeattrs(slot, LINK_EXTERNAL_ID + 1);
+	if (slot->tts_isnull[LINK_EXTERNAL_ID] ||
+		DatumGetInt32(slot->tts_values[LINK_ENTITY_ID]) != entity_id ||
+		DatumGetInt32(slot->tts_values[LINK_STREAM_ID]) != stream_id)
+		return false;
+	id = (struct varlena *) DatumGetPointer(slot->tts_values[LINK_EXTERNAL_ID]);
+	return !VARATT_IS_EXTERNAL(id) && !VARATT_IS_COMPRESSED(id) &&
+		VARSIZE_ANY_EXHDR(id) == len &&
+		memcmp(VARDATA_ANY(id), external_id, len) == 0;
 }
 
 /* Find a link by its number. */
@@ -467,6 +510,9 @@ js_link_insert(JsLink *link)
 	fill_slot(heap->fresh, link);
 	js_heap_append(heap);
 	link->tid = heap->fresh->tts_tid;
+	if (link->external_id != NULL)
+		js_place_put(place_key(link->entity_id, link->stream_id,
+							   link->external_id), &link->tid);
 	link->untouched = true;
 	js_heap_close(heap);
 }
@@ -505,6 +551,9 @@ js_link_update(JsLink *link)
 						link->record_id)));
 	link->tid = heap->fresh->tts_tid;
 	link->untouched = true;
+	if (ItemPointerIsValid(&heap->root) && link->external_id != NULL)
+		js_place_put(place_key(link->entity_id, link->stream_id,
+							   link->external_id), &heap->root);
 	js_heap_close(heap);
 	if (link->ntaken > 0)
 		js_link_take(link->taken, link->ntaken);

@@ -22,6 +22,8 @@
 
 #include "absent.h"
 #include "apply.h"
+#include "applypage.h"
+#include "applypage.h"
 #include "compat.h"
 #include "cycle.h"
 #include "detail.h"

@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "applypage.h"
 #include "compat.h"
 #include "detail.h"
 #include "guard.h"

@@ -10,6 +10,7 @@
 
 #include "coerce.h"
 #include "config.h"
+#include "link.h"
 #include "stream.h"
 
 typedef struct JsRecord
@@ -27,6 +28,8 @@ typedef struct JsRecord
 	JsonbValue *items;			/* instead of fields, where not NULL: those of */
 	bool	   *known;			/* the entity, and which of them are there */
 	uint64		hash;
+	bool		looked;			/* its link was looked for: */
+	JsLink	   *link;			/* NULL: it has none */
 } JsRecord;
 
 extern bool js_record_learn(JsEntity *entity, JsStream *stream, Jsonb *raw);

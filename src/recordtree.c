@@ -3,9 +3,9 @@
  * recordtree.c
  *	  Plain records that are read from text, without jsonb.
  *
- * The text of a page is parsed once, into a tree.  A record that came as it
- * did the last time costs a hash of its bytes and one look-up more; of any
- * other, only containers become jsonb.  Records of a page usually have the
+ * A record that came as it did the last time costs a hash of its bytes and one
+ * look-up; any other is parsed into a tree, of which only containers become
+ * jsonb.  Records of a page usually have the
  * same keys in the same order, so which member is which field is found once.
  *
  *-------------------------------------------------------------------------
@@ -28,6 +28,7 @@
 #define ARENA_BYTES 8000
 
 static void *bump(void *ctx, size_t size);
+static uint64 text_hash(JsEntity *entity, JsRecord *record);
 static void find_members(JsTreeReader *reader, JsEntity *entity,
 						 const JsJson *item);
 
@@ -108,9 +109,7 @@ js_tree_open(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 	if (reader->open != NULL)
 		return reader->open(reader, entity, item);
 	record = palloc0(sizeof(JsRecord));
-	if (reader->last == NULL || reader->seed != entity->seed ||
-		!js_tree_same_keys(reader->last, item))
-		find_members(reader, entity, item);
+	find_members(reader, entity, item);
 	record->text = js_json_source(item);
 	record->text_len = js_json_source_len(item);
 	record->tree = item;
@@ -121,10 +120,30 @@ js_tree_open(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 				(errcode(ERRCODE_JS_BAD_RECORD),
 				 errmsg("record has no id"),
 				 errdetail("There is no value at %s.", "\"id\"")));
-	record->hash = hash_bytes_extended((const unsigned char *) record->text,
-									   record->text_len,
-									   entity->seed ^ TEXT_SEED);
+	record->hash = text_hash(entity, record);
 	return record;
+}
+
+/* The same of a record that is not parsed; without an id if it is not plain. */
+JsRecord *
+js_tree_open_span(JsEntity *entity, const JsJsonSpan *span)
+{
+	JsRecord   *record = palloc0(sizeof(JsRecord));
+
+	record->text = span->start;
+	record->text_len = span->len;
+	if (span->id != NULL)
+		record->external_id = pnstrdup(span->id, span->id_len);
+	record->hash = text_hash(entity, record);
+	return record;
+}
+
+/* The hash of a record's text, and of the rules. */
+static uint64
+text_hash(JsEntity *entity, JsRecord *record)
+{
+	return hash_bytes_extended((const unsigned char *) record->text,
+							   record->text_len, entity->seed ^ TEXT_SEED);
 }
 
 /* Which member is which field? */
@@ -133,6 +152,9 @@ find_members(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 {
 	int			n = item->type == JS_JSON_OBJECT ? item->n : 0;
 
+	if (reader->last != NULL && reader->seed == entity->seed &&
+		(reader->last == item || js_tree_same_keys(reader->last, item)))
+		return;
 	reader->last = item;
 	reader->seed = entity->seed;
 	reader->id = reader->time = -1;
@@ -186,6 +208,7 @@ js_tree_finish(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 		reader->finish(reader, entity, record);
 		return;
 	}
+	find_members(reader, entity, item);
 	record->items = palloc(sizeof(JsonbValue) * Max(entity->nfields, 1));
 	record->known = palloc0(sizeof(bool) * Max(entity->nfields, 1));
 	for (int i = 0; i < item->n; i++)

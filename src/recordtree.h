@@ -8,6 +8,7 @@
 #ifndef JS_RECORDTREE_H
 #define JS_RECORDTREE_H
 
+#include "jsonspan.h"
 #include "record.h"
 
 /* Reads records of one page; knows the keys of the last one. */
@@ -38,6 +39,7 @@ extern char *js_tree_text(const JsJson *json);
 extern void js_tree_item(const JsJson *json, JsonbValue *item);
 extern JsRecord *js_tree_open(JsTreeReader *reader, JsEntity *entity,
 							  const JsJson *item);
+extern JsRecord *js_tree_open_span(JsEntity *entity, const JsJsonSpan *span);
 extern void js_tree_finish(JsTreeReader *reader, JsEntity *entity,
 						   JsRecord *record);
 

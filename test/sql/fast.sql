@@ -77,8 +77,42 @@ SELECT jacksync.apply_path('fast_after');
 SELECT created, updated, errors FROM jacksync.apply('fast_after', '[{"id": "A", "name": "a"}, {"id": "B", "name": "b"}]');
 SELECT created, updated, errors FROM jacksync.apply('fast_after', '[{"id": "A", "name": "aa"}, {"id": "C", "name": "refused"}]');
 SELECT created, updated, errors FROM jacksync.apply('fast_after', '[{"id": "A", "name": "aaa"}, {"id": "B", "name": "bb"}]');
+-- records of a page of text that are not parsed: whatever is in them, they are told apart and found again
+CREATE TABLE fast_text (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, external_id text UNIQUE, name text, extra jsonb);
+INSERT INTO jacksync.entity (entity, local_table) VALUES ('fast_text', 'fast_text');
+CREATE FUNCTION fast_apply(page text) RETURNS text LANGUAGE sql AS
+	$$ SELECT format('%s created, %s updated, %s unchanged, %s errors', created, updated, unchanged, errors) FROM jacksync.apply_page('fast_text', page) $$;
+SELECT fast_apply(p) FROM (SELECT ' [ {"name" : "a \"]}, [{\\", "id":"A"} ,{"extra": {"id": "x", "b": ["}", "]\""]}, "id" : 12 , "name": null},{"id":"K\u00e4the", "name":""}, {"id":"Zoë","name":"é"}, {"id":"A,}"}
+	,{"id":"B","extra":[1,[2,[3]],{}]} ] ' AS p) x, generate_series(1, 2);
+SELECT external_id, name, extra FROM fast_text ORDER BY id;
+-- twice in a page, the older one last; two ids in one record; none; no record at all
+SELECT fast_apply('[{"id":"A","name":"one"},{"id":"B","name":"two"},{"id":"A","name":"three"}]');
+SELECT fast_apply('[{"id":"A","name":"three"},{"id":"A","name":"one"},{"id":"A","name":"three"}]');
+SELECT fast_apply('[{"id":"A","name":"twice","id":"B"}]'), fast_apply('[{"name":"A"},{"id":null},{"id":""},{"id":{}},7,"x",[],null]');
+SELECT external_id, name FROM fast_text WHERE external_id IN ('A', 'B') ORDER BY 1;
+SELECT fast_apply('[]'), fast_apply(' [	] ');
+-- a column that comes later takes what the records had all the time
+SELECT fast_apply('[{"id":"C","name":"c","late":"yes"}]') FROM generate_series(1, 2);
+ALTER TABLE fast_text ADD late text;
+SELECT fast_apply('[{"id":"C","name":"c","late":"yes"}]') FROM generate_series(1, 2);
+SELECT name, late FROM fast_text WHERE external_id = 'C';
+DO $$ DECLARE p text; BEGIN
+	FOREACH p IN ARRAY array['[{"id":"A"}]]', '[{"id":"A"},]', '[{"id" "A"}]', '[{"id":"A}]', '[{"id":}]', '["A" "B"]', '[{"id":"A",,"name":"b"}]', '[nul]', '[{"id":"A"]', '', '{"id":"A"}', '[{"id":"A","name":"\u0000"}]'] LOOP
+		BEGIN PERFORM jacksync.apply_page('fast_text', p); RAISE NOTICE '% was taken', p;
+		EXCEPTION WHEN others THEN RAISE NOTICE '%: %', p, SQLERRM; END;
+	END LOOP;
+END $$;
+-- where a row was last is a hint: it need not be there any more
+SELECT count(*) > 0 AS hints FROM jacksync.link l JOIN jacksync.entity e USING (entity_id) WHERE e.entity = 'fast_text' AND row_at IS NOT NULL;
+CLUSTER fast_text USING fast_text_pkey;
+DELETE FROM fast_text WHERE external_id = 'A'; VACUUM fast_text; INSERT INTO fast_text (external_id, name) VALUES ('Q', 'q');
+UPDATE jacksync.link SET row_at = '(4000000,7)' WHERE external_id = 'B';
+UPDATE jacksync.link SET row_at = (SELECT ctid FROM fast_text WHERE external_id = 'Q') WHERE external_id = 'C';
+SELECT fast_apply('[{"id":"B","name":"B"},{"id":"C","name":"C"},{"id":12,"name":"D"}]');
+SELECT external_id, name, late FROM fast_text ORDER BY id;
+DROP FUNCTION fast_apply;
 DELETE FROM jacksync.entity WHERE entity LIKE 'fast%';
 DELETE FROM jacksync.sync_error WHERE entity LIKE 'fast%';
 DELETE FROM jacksync.manual_conflict WHERE entity LIKE 'fast%';
 DELETE FROM jacksync.alert WHERE entity LIKE 'fast%';
-DROP VIEW fast_links, fast_differs; DROP PROCEDURE everywhere; DROP TABLE fast_plain, fast_rule, fast_statement, fast_part, fast_after; DROP FUNCTION quiet(), fast_after(); DROP SEQUENCE fast_part_seq;
+DROP VIEW fast_links, fast_differs; DROP PROCEDURE everywhere; DROP TABLE fast_plain, fast_rule, fast_statement, fast_part, fast_after, fast_text; DROP FUNCTION quiet(), fast_after(); DROP SEQUENCE fast_part_seq;

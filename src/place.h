@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * place.h
+ *	  Where links were found lately, in the memory of this process.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JS_PLACE_H
+#define JS_PLACE_H
+
+#include "storage/itemptr.h"
+
+extern bool js_place_get(uint64 key, ItemPointer at);
+extern void js_place_put(uint64 key, ItemPointer at);
+
+#endif							/* JS_PLACE_H */
