@@ -86,6 +86,7 @@ OBJS = \
 	src/deliver.o \
 	src/cycle.o \
 	src/quiet.o \
+	src/recount.o \
 	src/request.o \
 	src/detail.o \
 	src/events.o \

@@ -81,6 +81,7 @@ js_pull_complete(JsCycle *cycle)
 	bool		queue = strcmp(cycle->stream->sync_mode, "event_queue") == 0;
 	bool		missed;
 
+	js_recount_end(&cycle->recount, &cycle->counts);
 	if (went_back(cycle))
 		return;
 	settle_deletes(cycle);

@@ -14,6 +14,7 @@
 #include "http.h"
 #include "journal.h"
 #include "push.h"
+#include "recount.h"
 #include "server.h"
 #include "stream.h"
 #include "verdict.h"
@@ -66,6 +67,7 @@ struct JsCycle
 
 	/* pull */
 	JsWalk	   *walk;
+	JsRecount	recount;
 	struct JsSeen *seen;		/* by a walk that is to say what is gone */
 	struct JsDetails *details;	/* NULL: none yet */
 	int			polls;			/* of an event queue */
@@ -150,6 +152,7 @@ extern void js_reconcile_page(JsCycle *cycle, JsPage *page, int64 tick,
 							  bool more);
 extern void js_reconcile_records(JsCycle *cycle, struct JsApply *apply,
 								 List *records);
+extern void js_reconcile_recount(JsCycle *cycle);
 extern bool js_reconcile_lists(JsCycle *cycle);
 extern void js_reconcile_give_up(JsCycle *cycle, const char *problem);
 

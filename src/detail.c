@@ -163,7 +163,8 @@ want(JsApply *apply, const char *id, Jsonb *record, int64 hash, bool always,
 {
 	static JsStatement statement = {
 		"INSERT INTO jacksync.detail AS d (stream_id, external_id, listed, listed_hash, tick)"
-		" VALUES ($1, $2, $3, $4, $5)"
+		" SELECT $1, $2, $3, $4, $5 WHERE $6 OR NOT EXISTS (SELECT FROM jacksync.detail k"
+		"  WHERE k.stream_id = $1 AND k.external_id = $2 AND k.listed_hash = $4)"
 		" ON CONFLICT (stream_id, external_id) DO UPDATE SET wanted = true,"
 		" listed = excluded.listed, listed_hash = excluded.listed_hash,"
 		" tick = excluded.tick, attempts = 0, next_attempt_at = NULL"

@@ -184,6 +184,11 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 		fail(cycle, problem);
 		return;
 	}
+	if (cycle->reconcile == NULL)
+		js_recount_page(&cycle->recount, cycle->walk, &cycle->counts,
+						&cycle->regressed);
+	else
+		js_reconcile_recount(cycle);
 	js_txn_begin("looking for the next page");
 	more = js_walk_next(cycle->walk, page, response, &problem);
 	js_txn_end();

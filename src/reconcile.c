@@ -301,6 +301,16 @@ js_reconcile_page(JsCycle *cycle, JsPage *page, int64 tick, bool more)
 		page_done(cycle);
 }
 
+/* A page came, and is not counted yet: perhaps it is one that was. */
+void
+js_reconcile_recount(JsCycle *cycle)
+{
+	JsReconcile *r = cycle->reconcile;
+	int64		regressed = 0;
+
+	js_recount_page(&r->recount, cycle->walk, &r->counts, &regressed);
+}
+
 /* A page was compared: go on with the next one, or with the next cycle. */
 static void
 page_done(JsCycle *cycle)
@@ -580,6 +590,7 @@ complete(JsCycle *cycle)
 {
 	JsReconcile *r = cycle->reconcile;
 
+	js_recount_end(&r->recount, &r->counts);
 	if (r->listing && r->repair)
 		repair_listed(cycle, r);
 	if (r->whole && !r->seen->spoilt)

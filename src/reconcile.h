@@ -9,6 +9,7 @@
 #define JS_RECONCILE_H
 
 #include "absent.h"
+#include "recount.h"
 
 typedef struct JsReconcile
 {
@@ -22,6 +23,7 @@ typedef struct JsReconcile
 	JsRun		run;
 	int64		found;
 	JsCounts	counts;
+	JsRecount	recount;
 	JsSeen	   *seen;
 	TimestampTz slice_end;
 	List	   *listed;			/* JsDrift */

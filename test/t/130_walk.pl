@@ -213,6 +213,8 @@ for (1 .. 300) { last if scalar($odd->queries('slipping')) == 3; select undef, u
 $odd->pms->edit('slipping', 'R00001', { name => 'changed' });
 $session->quit;
 is($odd->rows('slipping'), 40, 'none is missed');
+is($sql->("SELECT records_processed || '|' || created || '|' || unchanged FROM jacksync.sync_run WHERE entity = 'slipping'"), '40|40|0',
+	'what is read again counts once');
 $odd->fill('slipping', count => 2000, start => '2026-11-20T00:00:00Z');
 $sql->("UPDATE jacksync.stream SET lookback_window = '1 year' WHERE entity = 'slipping'");
 $odd->pms->faults({ kind => 'slow', seconds => 1.5, match => { path => '/odd/slipping', query => 'page=3\\b' }, count => 1 });

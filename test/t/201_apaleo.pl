@@ -165,8 +165,7 @@ like((grep { defined $_->{query}{from} } @{ $pms->log })[-1]{query}{from}, qr/\+
 $pms->config({ count => 0 });
 $sql->("UPDATE jacksync.stream SET lookback_window = '30 days' WHERE entity = 'reservations'");
 $run = $sync->();
-# (read again, if something may have moved between pages)
-is("$run->{success}/" . ($run->{processed} > 0 ? $run->{processed} % 31 : 'none'), 't/0', 'a count of nothing ends no walk');
+is("$run->{success}/$run->{processed}", 't/31', 'a count of nothing ends no walk');
 
 # a page is too big: the words of the PMS are there (18), the watermark stays
 my $watermark = $sql->("SELECT watermark FROM jacksync.stream_state JOIN jacksync.stream USING (stream_id) WHERE entity = 'reservations'");
@@ -194,10 +193,10 @@ $pms->heal;
 # the token ends in the midst of a walk (17)
 $pms->expire;
 $run = $sync->();
-is("$run->{success}/" . $run->{processed} % 31, 't/0', 'a token that ended is replaced');
+is("$run->{success}/$run->{processed}", 't/31', 'a token that ended is replaced');
 $pms->faults({ kind => 'status', status => 401, match => { path => '/booking/', query => 'pageNumber=3' }, count => 1 });
 $run = $sync->();
-is("$run->{success}/" . $run->{processed} % 31, 't/0', 'also in the midst of a walk');
+is("$run->{success}/$run->{processed}", 't/31', 'also in the midst of a walk');
 $pms->heal;
 
 $recipe->run($node, 'Check');
