@@ -209,6 +209,28 @@ INSERT INTO contender VALUES
 	(6, 'jacksync.apply(entity, jsonb)', 'apply_jacksync', 'js_rows'),
 	(7, 'jacksync.apply_page(entity, text)', 'apply_jacksync_page', 'jst_rows');
 
+-- read every page of a table and of its indexes
+CREATE EXTENSION pgstattuple SCHEMA public;
+CREATE FUNCTION look_at(rel regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM public.pgstattuple(rel);
+	PERFORM public.pgstatindex(indexrelid::regclass) FROM pg_index WHERE indrelid = rel;
+END $$;
+
+-- all records of the PMS into contenders (1) and (7), page by page, not measured
+CREATE PROCEDURE grow(records int, page_size int) LANGUAGE plpgsql AS $$
+DECLARE
+	body text;
+BEGIN
+	FOR page IN 0..(records - 1) / page_size LOOP
+		SELECT '[' || string_agg(bench.record_of(p), ',') || ']' INTO body
+		FROM bench.pms p WHERE n >= page * page_size AND n < (page + 1) * page_size;
+		PERFORM bench.apply_raw(body);
+		PERFORM bench.apply_jacksync_page(body);
+		COMMIT;
+	END LOOP;
+END $$;
+
 -- run the pages of a round: for every page each contender in turn
 CREATE PROCEDURE run_round(round_no int, pass_name text) LANGUAGE plpgsql AS $$
 DECLARE
