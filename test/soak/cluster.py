@@ -71,6 +71,17 @@ class Cluster:
             command += ['-v', '%s=%s' % (name, value)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
+    def wal(self, start, end):
+        """Bytes of WAL between two places, but for what the server writes by itself."""
+        if start == end:
+            return 0
+        done = subprocess.run(['pg_waldump', '-q', '-p', os.path.join(self.data, 'pg_wal'), '-s', start, '-e', end],
+                              capture_output=True, text=True, check=True)
+        records = [line for line in done.stdout.splitlines() if not line.startswith(('rmgr: XLOG ', 'rmgr: Standby '))]
+        for line in records[:10]:
+            print('idle WAL:', line)
+        return sum(int(line.split('len (rec/tot):')[1].split(',')[0].split('/')[1]) for line in records)
+
     def worker(self):
         rows = self.query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'jacksync worker'")
         return int(rows[0][0]) if rows else None

@@ -29,6 +29,11 @@ is($there->("BEGIN; SELECT jacksync.set_freshness_headers('reservations'); SELEC
 	"\nfresh", 'and the headers for an API');
 is($there->("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jacksync worker'"), 0, 'no worker runs on a standby');
 
+# polls that find nothing are not written; but with a standby, not for long
+$sql->("UPDATE jacksync.stale_policy SET max_stale_age = '40 s'");
+my $since = $sql->('SELECT clock_timestamp()');
+JackSync::Node::wait_for($standby, "SELECT min(last_sync) > '$since' FROM jacksync.status", 'an idle primary does not look older and older here');
+
 # the primary cannot reach its PMS: the standby knows how old the data is
 $pms->faults({ kind => 'down', match => { path => '.' } });
 $sql->("UPDATE jacksync.stream_state SET last_sync_at = now() - interval '75 min', next_due_at = now() + interval '1 h'");

@@ -88,4 +88,19 @@ sub wait_for
 	return 0;
 }
 
+=head2 wal_of(node, from, upto)
+
+The WAL records between two places, but for those that the server writes by
+itself: of checkpoints, and for standbys.
+
+=cut
+
+sub wal_of
+{
+	my ($node, $from, $upto) = @_;
+	return () if $from eq $upto;
+	my ($out) = run_command([ 'pg_waldump', '-q', '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $upto ]);
+	return grep { !/^rmgr: (XLOG|Standby) / } split /\n/, $out;
+}
+
 1;
