@@ -49,7 +49,7 @@ class World:
         options.lookback = options.lookback or rnd.choice(['0 s', '0 s', '2 s', '5 min'])
         print('seed %d: tier %s, page size %d, clock %s%+d s, lookback %s' %
               (options.seed, tier, page, 'of seconds, ' if coarse else '', skew, options.lookback), flush=True)
-        self.pms = PMS(options.records, tier, coarse, skew, options.seed, options.only)
+        self.pms = PMS(options.records, tier, coarse, skew, options.seed)
         self.cluster = Cluster(options.place, os.environ.get('TEMP_CONFIG'))
         self.cluster.query('CREATE EXTENSION jacksync')
         self.cluster.script(os.path.join(HERE, 'soak.sql'), pms=self.pms.url, token_url=self.pms.url + '/oauth/token',
@@ -142,7 +142,6 @@ def main():
     parser.add_argument('--coarse', action='store_true', help='the PMS has whole seconds only')
     parser.add_argument('--place')
     parser.add_argument('--calm', action='store_true', help='no faults')
-    parser.add_argument('--only', help='the one kind of fault, or status, that there is')
     parser.add_argument('--gentle', action='store_true', help='faults of the network only')
     parser.add_argument('--resources', action='store_true', help='measure the worker; every other seed leaves it alive')
     parser.add_argument('--keep', action='store_true')

@@ -41,8 +41,6 @@ MUTANTS = [
      [('src/lookup.c', r'(\tcycle->remote = NULL;\n)(\tif \(intent->external_id == NULL\))',
        r'\1\t{\n\t\tJsApply\t\tapply = {0};\n\n\t\tjs_outbound_begin(cycle, \\&apply, "mutant");\n\t\tjs_push_not_sent(\\&apply, intent);\n'
        r'\t\tjs_outbound_end(cycle, \\&apply);\n\t\tjs_outbound_go_on(cycle);\n\t\treturn;\n\t}\n\2')]),
-    ('unsent', 'a push that could not be sent is forgotten', ['--only', '429', '--gentle', '--lookback', '0 s', '--records', '300'],
-     [('src/outcome.c', r'("not sent"\);\s+if \(link != NULL\)\s+\{\s+)link->dirty = link->waiting = true;', r'\1link->dirty = link->waiting = false;')]),
     ('cursor', 'changes are consumed by their time, not by presence', [],
      [('src/fold.c', r'(JS_CHANGE_ENTITY\]\) !=\s+entity->entity_id)\)',
        r'\1 ||\n\t\t\tDatumGetTimestampTz(slot->tts_values[JS_CHANGE_AT]) < GetCurrentTimestamp() - USECS_PER_SEC)')]),
