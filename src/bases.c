@@ -111,8 +111,9 @@ js_bases_update(JsApply *apply, JsRecord *record, JsApplied *applied,
 	link->decided = end_or_null(decided_fields);
 	applied->pending = end_or_null(pending);
 
-	link->dirty = link->waiting = applied->pending != NULL ||
-		link->state == JS_NEW_HERE;
+	link->waiting = applied->pending != NULL || link->state == JS_NEW_HERE;
+	/* without a stream nobody asks; one that comes takes what waits */
+	link->dirty = link->waiting && link->stream_id != 0;
 	/* what was refused may be over now */
 	if (link->push_failures > 0)
 		link->dirty = true;

@@ -610,7 +610,7 @@ mark_changed(JsEntity *entity, JsLink *link, RowChanges *changes)
 		link->local_updated_at = Max(changes->at, link->local_updated_at);
 		link->local_time_known = true;
 	}
-	link->dirty = true;
+	link->dirty = link->stream_id != 0;
 	link->waiting = link->waiting || changes->waiting;
 	link->hash_known = false;
 	link->local_times = merge_times(entity, link->local_times, changes);

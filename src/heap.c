@@ -38,6 +38,8 @@
 #include "heap.h"
 #include "jacksync.h"
 
+#define LATER 64				/* rows that are inserted together */
+
 static JsHeapPage *current = NULL;
 
 static void prepare_estate(JsHeap *heap);
@@ -51,6 +53,7 @@ static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 						  TupleTableSlot *slot, bool write, bool *all_dead);
 static void make_room(JsHeap *heap, ItemPointer tid, Size len);
 static void update_row(JsHeap *heap, ItemPointer tid);
+static void append_late(JsHeap *heap);
 static void index_many(JsHeap *heap, int number, int n);
 static void end_statement(JsHeap *heap);
 
@@ -71,6 +74,8 @@ js_heap_page_begin(JsHeapPage *page)
 void
 js_heap_page_end(JsHeapPage *page)
 {
+	for (JsHeap *heap = page->heaps; heap != NULL; heap = heap->next)
+		append_late(heap);
 	while (page->heaps != NULL)
 	{
 		JsHeap	   *heap = page->heaps;
@@ -136,6 +141,22 @@ js_heap_open(Oid relid)
 		current->heaps = heap;
 	}
 	MemoryContextSwitchTo(old);
+	return heap;
+}
+
+/* Open a table of ours by its name, which stays. */
+JsHeap *
+js_heap_ours(const char *name)
+{
+	JsHeap	   *heap;
+
+	if (js_heap_paged())
+		for (heap = current->heaps; heap != NULL; heap = heap->next)
+			if (heap->name != NULL && strcmp(heap->name, name) == 0)
+				return heap;
+	heap = js_heap_open(get_relname_relid(name,
+										  get_namespace_oid(JS_SCHEMA, false)));
+	heap->name = name;
 	return heap;
 }
 
@@ -398,8 +419,8 @@ fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	found = heap_hot_search_buffer(&at, heap->rel, buffer, snapshot, tuple,
 								   all_dead, true);
-	if (found && write &&
-		PageGetHeapFreeSpace(BufferGetPage(buffer)) < MAXALIGN(tuple->t_len))
+	heap->space = PageGetHeapFreeSpace(BufferGetPage(buffer));
+	if (found && write && heap->space < MAXALIGN(tuple->t_len))
 	{
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		heap_page_prune_opt(heap->rel, buffer);
@@ -428,7 +449,7 @@ make_room(JsHeap *heap, ItemPointer tid, Size len)
 	Buffer		buffer = ReadBuffer(heap->rel,
 									ItemPointerGetBlockNumber(tid));
 
-	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < MAXALIGN(len))
+	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < len)
 		heap_page_prune_opt(heap->rel, buffer);
 	ReleaseBuffer(buffer);
 }
@@ -479,20 +500,24 @@ js_heap_lock(JsHeap *heap, bool skip_locked)
 /*
  * Put heap->fresh in the place of the version at tid, in a table of ours: it
  * has neither triggers nor generated columns, and what we write satisfies its
- * constraints.  Unless the version is locked by us, never waits.
+ * constraints.  Unless the version is locked by us, never waits.  space is what
+ * was free on its page; 0: not known.
  */
 JsHeapLock
-js_heap_update(JsHeap *heap, ItemPointer tid, bool locked)
+js_heap_update(JsHeap *heap, ItemPointer tid, bool locked, Size space)
 {
 	TM_FailureData failure;
 	LockTupleMode mode;
 	TM_Result	result;
 	JsUpdateIndexes indexes;
+	Size		len;
 
 	CheckCmdReplicaIdentity(heap->rel, CMD_UPDATE);
 	ExecClearTuple(heap->found);
-	make_room(heap, tid, ExecFetchSlotHeapTuple(heap->fresh, true,
-												NULL)->t_len);
+	len = MAXALIGN(ExecFetchSlotHeapTuple(heap->fresh, true, NULL)->t_len);
+	/* others of this page of records may have taken some of it since */
+	if (space < 3 * len)
+		make_room(heap, tid, len);
 	result = table_tuple_update(heap->rel, tid, heap->fresh,
 								GetCurrentCommandId(true), InvalidSnapshot,
 								InvalidSnapshot, locked, &failure, &mode,
@@ -669,6 +694,39 @@ js_heap_append(JsHeap *heap)
 		(void) js_insert_all_index_tuples(heap->info, heap->fresh,
 										  heap->estate);
 	end_statement(heap);
+}
+
+/*
+ * A slot for a new row of a table of ours that nobody looks for before the end
+ * of the page; js_heap_append_later() inserts it then, together with others.
+ */
+TupleTableSlot *
+js_heap_later(JsHeap *heap)
+{
+	return heap->kept ? js_heap_slots(heap, LATER)[heap->nlater] : heap->fresh;
+}
+
+/* That slot has been filled. */
+void
+js_heap_append_later(JsHeap *heap)
+{
+	if (!heap->kept)
+	{
+		js_heap_append(heap);
+		return;
+	}
+	ExecMaterializeSlot(heap->many[heap->nlater++]);
+	if (heap->nlater == LATER)
+		append_late(heap);
+}
+
+/* Insert what has been put off. */
+static void
+append_late(JsHeap *heap)
+{
+	if (heap->nlater > 0)
+		js_heap_append_many(heap, heap->nlater, true);
+	heap->nlater = 0;
 }
 
 /* Slots for many new rows; they are kept with the table. */

@@ -50,6 +50,9 @@ typedef struct JsHeap
 	bool		fires_after;	/* has AFTER ROW triggers, ours not counted */
 	bool		quiet;			/* writing it runs no code of users */
 	JsHeapIndex *indexes;
+	Size		space;			/* free on the page of the row that was found */
+	const char *name;			/* of a table of ours that was opened by it */
+	int			nlater;			/* of many, rows that are to be inserted */
 	void	   *extra;			/* what the user of it keeps with it */
 	MemoryContext mcxt;
 	struct JsHeap *next;
@@ -80,6 +83,7 @@ extern TupleTableSlot **js_heap_slots(JsHeap *heap, int n);
 extern void js_heap_append_many(JsHeap *heap, int n, bool ours);
 
 extern JsHeap *js_heap_open(Oid relid);
+extern JsHeap *js_heap_ours(const char *name);
 extern void js_heap_close(JsHeap *heap);
 extern JsHeapIndex *js_heap_index(JsHeap *heap, Oid indexid, int nkeys);
 extern bool js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique,
@@ -87,11 +91,13 @@ extern bool js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique,
 extern bool js_heap_fetch(JsHeap *heap, ItemPointer root, bool write);
 extern JsHeapLock js_heap_lock(JsHeap *heap, bool skip_locked);
 extern JsHeapLock js_heap_update(JsHeap *heap, ItemPointer tid,
-								 bool locked);
+								 bool locked, Size space);
 extern JsHeapLock js_heap_delete(JsHeap *heap, ItemPointer tid);
 extern bool js_heap_untouched(JsHeap *heap);
 extern bool js_heap_update_fire(JsHeap *heap);
 extern bool js_heap_insert(JsHeap *heap);
 extern void js_heap_append(JsHeap *heap);
+extern TupleTableSlot *js_heap_later(JsHeap *heap);
+extern void js_heap_append_later(JsHeap *heap);
 
 #endif							/* JS_HEAP_H */

@@ -12,6 +12,7 @@
 #include "commands/sequence.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "heap.h"
@@ -40,6 +41,7 @@ enum
 	AUDIT_NATTS
 };
 
+static int64 next_audit_id(JsHeap *heap);
 static void put(TupleTableSlot *slot, int column, Datum value);
 static void put_text(TupleTableSlot *slot, int column, const char *text);
 static void put_jsonb(TupleTableSlot *slot, int column, Jsonb *json);
@@ -67,9 +69,8 @@ add_subject(JsArgs *args, const JsSubject *subject)
 void
 js_audit(const JsSubject *subject, const JsAudit *audit)
 {
-	Oid			schema = get_namespace_oid(JS_SCHEMA, false);
-	JsHeap	   *heap = js_heap_open(get_relname_relid("audit_log", schema));
-	TupleTableSlot *slot = heap->fresh;
+	JsHeap	   *heap = js_heap_ours("audit_log");
+	TupleTableSlot *slot = js_heap_later(heap);
 	NameData	server;
 
 	if (RelationGetDescr(heap->rel)->natts != AUDIT_NATTS)
@@ -77,9 +78,7 @@ js_audit(const JsSubject *subject, const JsAudit *audit)
 			 RelationGetDescr(heap->rel)->natts, AUDIT_NATTS);
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, sizeof(bool) * AUDIT_NATTS);
-	put(slot, AUDIT_ID,
-		Int64GetDatum(nextval_internal(get_relname_relid("audit_log_audit_id_seq",
-														 schema), false)));
+	put(slot, AUDIT_ID, Int64GetDatum(next_audit_id(heap)));
 	put(slot, AUDIT_LOGGED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
 	put_text(slot, AUDIT_OPERATION, audit->operation);
 	put_text(slot, AUDIT_ENTITY, subject->entity);
@@ -100,8 +99,23 @@ js_audit(const JsSubject *subject, const JsAudit *audit)
 	if (subject->run != NULL)
 		put(slot, AUDIT_RUN_ID, Int64GetDatum(js_run_number(subject->run)));
 	ExecStoreVirtualTuple(slot);
-	js_heap_append(heap);
+	js_heap_append_later(heap);
 	js_heap_close(heap);
+}
+
+/* The number of an entry. */
+static int64
+next_audit_id(JsHeap *heap)
+{
+	if (heap->extra == NULL)
+	{
+		Oid		   *sequence = MemoryContextAlloc(heap->mcxt, sizeof(Oid));
+
+		*sequence = get_relname_relid("audit_log_audit_id_seq",
+									  RelationGetNamespace(heap->rel));
+		heap->extra = sequence;
+	}
+	return nextval_internal(*(Oid *) heap->extra, false);
 }
 
 /* Set a column of a row that is to be written. */

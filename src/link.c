@@ -11,7 +11,6 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "utils/builtins.h"
@@ -20,7 +19,6 @@
 
 #include "compat.h"
 #include "heap.h"
-#include "jacksync.h"
 #include "link.h"
 #include "place.h"
 
@@ -65,7 +63,6 @@ typedef struct LinkAccess
 } LinkAccess;
 
 static JsHeap *open_links(void);
-static Oid	relid_of(const char *name);
 static Oid	index_named(JsHeap *heap, const char *name);
 static bool find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
 						  const char *external_id);
@@ -89,14 +86,9 @@ static void set_int8(TupleTableSlot *slot, int column, int64 value,
 static JsHeap *
 open_links(void)
 {
-	static Oid	relid = InvalidOid;
-	JsHeap	   *heap;
+	JsHeap	   *heap = js_heap_ours("link");
 	LinkAccess *access;
 
-	/* by name again after DROP EXTENSION */
-	if (!OidIsValid(relid) || !js_heap_paged())
-		relid = relid_of("link");
-	heap = js_heap_open(relid);
 	if (heap->extra != NULL)
 		return heap;
 	if (RelationGetDescr(heap->rel)->natts != LINK_NATTS)
@@ -109,13 +101,6 @@ open_links(void)
 	access->local = js_heap_index(heap, index_named(heap, "link_local"), 2);
 	heap->extra = access;
 	return heap;
-}
-
-/* A table of ours by name. */
-static Oid
-relid_of(const char *name)
-{
-	return get_relname_relid(name, get_namespace_oid(JS_SCHEMA, false));
 }
 
 /* An index of it by name. */
@@ -253,7 +238,10 @@ js_link_gate(int32 entity_id, int32 stream_id, const char *external_id,
 			!DatumGetBool(slot->tts_values[LINK_MUST_PULL]) &&
 			!DatumGetBool(slot->tts_values[LINK_FAILED]);
 		if (!same)
+		{
 			*link = read_link(slot);
+			(*link)->space = heap->space;
+		}
 		else if (local_id != NULL)
 			*local_id = text_at(slot, LINK_LOCAL_ID);
 	}
@@ -460,7 +448,7 @@ set_int8(TupleTableSlot *slot, int column, int64 value, bool known)
 void
 js_link_take(const ItemPointerData *tids, int n)
 {
-	JsHeap	   *heap = js_heap_open(relid_of("change"));
+	JsHeap	   *heap = js_heap_ours("change");
 
 	for (int i = 0; i < n; i++)
 	{
@@ -531,7 +519,7 @@ js_link_update(JsLink *link)
 	if (ItemPointerIsValid(&link->tid))
 	{
 		fill_slot(heap->fresh, link);
-		result = js_heap_update(heap, &link->tid, link->locked);
+		result = js_heap_update(heap, &link->tid, link->locked, link->space);
 	}
 	if (result == JS_HEAP_MOVED && find_record(heap, link->record_id) &&
 		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(ExecFetchSlotHeapTuple(heap->found, false, NULL)->t_data)))
@@ -542,7 +530,7 @@ js_link_update(JsLink *link)
 		link->postponed = newest->postponed;
 		link->next_push_at = newest->next_push_at;
 		fill_slot(heap->fresh, link);
-		result = js_heap_update(heap, &newest->tid, true);
+		result = js_heap_update(heap, &newest->tid, true, 0);
 	}
 	if (result != JS_HEAP_OK)
 		ereport(ERROR,

@@ -22,9 +22,12 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
@@ -39,10 +42,10 @@ static void set_polymorphic(FmgrInfo *finfo, Oid function, Oid result,
 							Oid argtype, MemoryContext mcxt);
 static JsValue from_scalar(JsColumn *column, JsonbValue *scalar);
 static void make_container(JsColumn *column, MemoryContext mcxt);
+static bool text_array(Jsonb *json, JsValue *result);
 static JsValue container_value(JsColumn *column, Jsonb *json);
 static char *whole_number(char *text);
 static char *scalar_text(JsonbValue *value);
-static Datum timestamp_json(Datum timestamp);
 static const JsJson *as_tree(JsColumn *column, JsValue value,
 							 const JsAllocator *allocator);
 static JsValue merge_text(JsColumn *column, JsValue base, JsValue local,
@@ -237,6 +240,38 @@ make_container(JsColumn *column, MemoryContext mcxt)
 	MemoryContextSwitchTo(old);
 }
 
+/* An array of texts, if it is one that consists of nothing else. */
+static bool
+text_array(Jsonb *json, JsValue *result)
+{
+	int			n = JB_ROOT_COUNT(json);
+	int			lower = 1;
+	Datum	   *elements;
+	bool	   *nulls;
+
+	if (!JB_ROOT_IS_ARRAY(json))
+		return false;
+	elements = palloc(sizeof(Datum) * Max(n, 1));
+	nulls = palloc(sizeof(bool) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue *value = getIthJsonbValueFromContainer(&json->root, i);
+
+		nulls[i] = value->type == jbvNull;
+		if (value->type == jbvString)
+			elements[i] =
+				PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
+														 value->val.string.len));
+		else if (!nulls[i])
+			return false;
+	}
+	result->value = PointerGetDatum(construct_md_array(elements, nulls, 1, &n,
+													   &lower, TEXTOID, -1,
+													   false, TYPALIGN_INT));
+	result->isnull = false;
+	return true;
+}
+
 /* Cast a JSON array or object to an array or composite column. */
 static JsValue
 container_value(JsColumn *column, Jsonb *json)
@@ -246,6 +281,8 @@ container_value(JsColumn *column, Jsonb *json)
 	Datum		row;
 	JsValue		result;
 
+	if (column->typid == TEXTARRAYOID && text_array(json, &result))
+		return result;
 	state = js_object_begin();
 	js_object_put(&state, "v", json);
 
@@ -353,27 +390,12 @@ js_value_to_key(JsColumn *column, JsValue value)
 Jsonb *
 js_jsonb_time(TimestampTz time)
 {
-	Datum		utc = DirectFunctionCall2(timestamptz_zone,
-										  CStringGetTextDatum("UTC"),
-										  TimestampTzGetDatum(time));
-	Jsonb	   *json = DatumGetJsonbP(timestamp_json(utc));
-	JsonbValue	scalar;
+	char		text[MAXDATELEN + 2];
 
-	JsonbExtractScalar(&json->root, &scalar);
-	return js_jsonb_string(psprintf("%.*sZ", scalar.val.string.len,
-									scalar.val.string.val));
-}
-
-/* A timestamp as JSON: ISO 8601. */
-static Datum
-timestamp_json(Datum timestamp)
-{
-	static FmgrInfo tojson;
-
-	if (!OidIsValid(tojson.fn_oid))
-		set_polymorphic(&tojson, F_TO_JSONB, JSONBOID, TIMESTAMPOID,
-						CacheMemoryContext);
-	return FunctionCall1(&tojson, timestamp);
+	/* on a clock in UTC it is the same number of microseconds */
+	JsonEncodeDateTime(text, TimestampGetDatum(time), TIMESTAMPOID, NULL);
+	strcat(text, "Z");
+	return js_jsonb_string(text);
 }
 
 /* Memory for the pure code comes from the current context. */

@@ -65,6 +65,11 @@ SELECT external_id, name, n, at, tags, extra, ok, twice FROM fast_plain ORDER BY
 SELECT external_id, state, dirty, waiting, snapshot, local_base, count FROM fast_links ORDER BY external_id;
 SELECT entity, field, external_id, before_state, after_state, conflict_details ->> 'resolution' AS resolution FROM jacksync.audit_log
 WHERE entity IN ('fast_plain', 'fast_statement') ORDER BY external_id, field, audit_id;
+-- what waits is looked at once there is a stream
+CREATE SERVER fast FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'http://127.0.0.1:9');
+INSERT INTO jacksync.stream (entity, server, request, enabled) VALUES ('fast_plain', 'fast', '{"path": "/"}', false);
+SELECT l.external_id, l.dirty, l.waiting FROM jacksync.link l JOIN jacksync.stream USING (stream_id) WHERE entity = 'fast_plain' ORDER BY 1;
+DELETE FROM jacksync.stream WHERE entity = 'fast_plain'; DROP SERVER fast;
 SELECT jacksync.apply_page('fast_plain', '{"id": 1}');
 SELECT jacksync.apply_page('fast_plain', '[{"id": 1},');
 -- AFTER ROW triggers, for which the executor opens the table: nothing of it stays open, whatever the trigger does
