@@ -24,6 +24,7 @@
 #include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -41,6 +42,7 @@ static bool string_category(Oid type);
 static void set_polymorphic(FmgrInfo *finfo, Oid function, Oid result,
 							Oid argtype, MemoryContext mcxt);
 static JsValue from_scalar(JsColumn *column, JsonbValue *scalar);
+static bool plain_date(const char *text, int len, Datum *date);
 static void make_container(JsColumn *column, MemoryContext mcxt);
 static bool text_array(Jsonb *json, JsValue *result);
 static JsValue container_value(JsColumn *column, Jsonb *json);
@@ -188,11 +190,41 @@ from_scalar(JsColumn *column, JsonbValue *scalar)
 										   Int32GetDatum(column->typmod));
 		return result;
 	}
+	if (scalar->type == jbvString && column->typid == DATEOID &&
+		plain_date(scalar->val.string.val, scalar->val.string.len,
+				   &result.value))
+		return result;
 	text = scalar_text(scalar);
 	if (column->basetype == INT2OID || column->basetype == INT4OID ||
 		column->basetype == INT8OID)
 		text = whole_number(text);
 	return js_value_from_text(column, text);
+}
+
+/* A day as most write it: 2026-11-25.  False for what is written otherwise. */
+static bool
+plain_date(const char *text, int len, Datum *date)
+{
+	int			part[3] = {0};
+	int			n = 0;
+
+	if (len != 10 || text[4] != '-' || text[7] != '-')
+		return false;
+	for (int i = 0; i < len; i++)
+	{
+		if (i == 4 || i == 7)
+			n++;
+		else if (text[i] < '0' || text[i] > '9')
+			return false;
+		else
+			part[n] = part[n] * 10 + (text[i] - '0');
+	}
+	if (part[0] < 1 || part[1] < 1 || part[1] > MONTHS_PER_YEAR ||
+		part[2] < 1 || part[2] > day_tab[isleap(part[0])][part[1] - 1])
+		return false;
+	*date = DateADTGetDatum(date2j(part[0], part[1], part[2]) -
+							POSTGRES_EPOCH_JDATE);
+	return true;
 }
 
 /* js_value_from_json() for a member of an object. */
