@@ -203,7 +203,9 @@ without_refused(JsApply *apply, JsLink *link, Jsonb *pending, bool *alone)
 	if (refused != NULL)
 		js_refused_keep(link->record_id, left, *alone);
 
-	if (JB_ROOT_COUNT(left) == 0 && link->push_failures > 0 &&
+	/* also after requeue(), which forgets how often it failed */
+	if (JB_ROOT_COUNT(left) == 0 &&
+		(link->push_failures > 0 || apply->open_errors) &&
 		(JB_ROOT_COUNT(result) == 0 ||
 		 (refused != NULL && JB_ROOT_COUNT(refused) > 0)))
 		js_apply_settled(apply, link);

@@ -22,7 +22,8 @@ MUTANTS = [
     ('if-match', 'writes are sent without If-Match', ['--tier', 'A'],
      [('src/outbound.c', r'if \(intent->if_match != NULL &&', 'if (false \\&\\& intent->if_match != NULL \\&\\&')]),
     ('watermark', 'the watermark is our clock at the end of the walk', ['--lookback', '0 s'],
-     [('src/complete.c', r'js_arg_time\(&args, watermark, known\)', 'js_arg_time(\\&args, GetCurrentTimestamp(), true)')]),
+     [('src/complete.c', r'(cycle->pulled_upto_known = )walk != NULL &&\s+js_walk_watermark\(walk, cycle->stream, &cycle->pulled_upto\);',
+       r'\1true;\n\tcycle->pulled_upto = GetCurrentTimestamp();')]),
     ('greater', 'changes are asked for behind the latest time that was seen', ['--lookback', '0 s', '--coarse', '--gentle'],
      [('src/walk.c', r'from = stream->watermark - Max\(stream->lookback, js_time_grain\(stream\)\)',
        'from = stream->watermark + js_time_grain(stream)'),
@@ -58,6 +59,8 @@ MUTANTS = [
      [('src/fieldstate.c', r'facts\[field - entity->fields\]\.held = true;', '(void) facts;')]),
     ('merge', 'a set goes to the newer side', [],
      [('src/plan.c', r'case JS_MERGE:', 'case (JsStrategy) 99:')]),
+    ('loud', 'polls that find nothing write that', [],
+     [('src/quiet.c', r'js_live_known\(cycle->stream_id, &stream->stored\) &&', 'false \\&\\&')]),
     ('audit', 'who loses is not written down', [],
      [('src/notes.c', r'if \(decisions\[i\]\.audit\)', 'if (false)')]),
 ]
