@@ -153,6 +153,7 @@ sub finish_off
 	{
 		my $pid = $node->safe_psql('postgres', $victim);
 		kill 'KILL', split /\n/, $pid;
+		wait_until(sub { !grep { kill 0, $_ } split /\n/, $pid });
 	}
 	elsif ($action eq 'postmaster')
 	{
@@ -169,7 +170,8 @@ sub finish_off
 sub quiet
 {
 	my ($session) = @_;
-	my $since = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+	my $since;
+	wait_until(sub { (my $status, $since) = $node->psql('postgres', 'SELECT clock_timestamp()'); $status == 0 });
 	return wait_until(sub {
 		$session ? $node->psql('postgres', "CALL jacksync.sync()") : $node->psql('postgres', 'SELECT jacksync.sync_now()');
 		my ($status, $out) = $node->psql('postgres', "SELECT bool_and(t.failure_count = 0 AND t.last_sync_at > '$since')

@@ -63,12 +63,14 @@ sub one
 	if ($point eq 'cp09')
 	{
 		sleep 0.3;
-		kill $action eq 'kill' || $action eq 'exit' ? 'KILL' : 'TERM', split /\n/, $sql->("SELECT pid FROM pg_stat_activity WHERE backend_type = 'jacksync worker'");
+		my @pids = split /\n/, $sql->("SELECT pid FROM pg_stat_activity WHERE backend_type = 'jacksync worker'");
+		kill $action eq 'kill' || $action eq 'exit' ? 'KILL' : 'TERM', @pids;
+		wait_until(sub { !grep { kill 0, $_ } @pids });	# from then on nobody gets in before it has recovered
 	}
 	unlink $file;
 	$pms->heal;
-	wait_until(sub { my ($status, $out) = $node->psql('postgres', 'SELECT 1'); $status == 0 && $out eq '1' });
-	my $since = $sql->('SELECT clock_timestamp()');
+	my $since;
+	wait_until(sub { (my $status, $since) = $node->psql('postgres', 'SELECT clock_timestamp()'); $status == 0 });
 	ok(wait_until(sub {
 		$node->psql('postgres', 'SELECT jacksync.sync_now()');
 		my ($status, $out) = $node->psql('postgres', "SELECT bool_and(t.failure_count = 0 AND t.last_sync_at > '$since')
