@@ -54,7 +54,8 @@ typedef struct JsApply
 	int64		regressed;		/* records older than what we know */
 	int64		advanced;		/* and newer ones */
 	JsTreeReader *reader;		/* the page is of trees; NULL: of Jsonb */
-	JsRecord  **known;			/* its records, looked at already; or NULL */
+	bool		spans;			/* the page is of spans: texts of records */
+	bool		whole;			/* and has to be parsed as a whole */
 	bool		lazy;			/* only pages are applied: see log */
 	JsFoldLog  *log;			/* local changes to be taken up with records */
 	bool		previewing;

@@ -3,10 +3,10 @@
  * applypage.c
  *	  Bringing a page of records in line with the PMS.
  *
- * First the links of all records are looked up, in the order of their index,
- * so that neighbours are found together; records that came as they did the
- * last time are done with then.  The others are applied in the order of the
- * page.
+ * Some records at a time, first their links are looked up, in the order of
+ * their index, so that neighbours are found together; records that came as
+ * they did the last time are done with then.  The others are applied in the
+ * order of the page.
  *
  * They are tried as a whole in one subtransaction.  Only if something in it
  * fails are they done again record by record, each in a subtransaction of its
@@ -28,25 +28,33 @@
 #include "fold.h"
 #include "guard.h"
 #include "heap.h"
+#include "jsonb.h"
 #include "jsonspan.h"
 #include "newrows.h"
 #include "rowheap.h"
 #include "txn.h"
 
+#define CHUNK 64				/* records that are in memory at a time */
+#define CHUNK_BYTES (256 * 1024)	/* kept for them from chunk to chunk */
+#define RECORD_BYTES (32 * 1024)
+
 static void apply_records(JsApply *apply, List *records);
+static void apply_chunk(JsApply *apply, List *records, int from, int to,
+						MemoryContext record_context);
 static JsRecord *open_record(JsApply *apply, void *record);
 static void gate(JsApply *apply, JsRecord **records, int n);
 static bool is_known(JsApply *apply, JsRecord *record);
 static int	compare_ids(const void *a, const void *b);
+static void parse_record(JsApply *apply, JsRecord *record);
 static void again(JsApply *apply, List *records);
+static Jsonb *json_of(JsApply *apply, void *record);
 static bool apply_spans(JsApply *apply, const char *page, size_t len);
-static JsRecord **open_spans(JsApply *apply, const JsJsonSpan *spans, int n);
 static void learn_fields(JsApply *apply, List *records);
 
 /*
- * Apply a page: a list of Jsonb, or of trees.  Records that fail are stored;
- * the rest of the page goes on.  Cancellation, and in a session serialization
- * failures, are errors of the page.
+ * Apply a page: a list of Jsonb, of trees, or of spans.  Records that fail are
+ * stored; the rest of the page goes on.  Cancellation, and in a session
+ * serialization failures, are errors of the page.
  */
 void
 js_apply_page(JsApply *apply, List *records)
@@ -58,7 +66,8 @@ js_apply_page(JsApply *apply, List *records)
 	JsHeapPage	page;
 	bool		done = false;
 
-	learn_fields(apply, records);
+	if (!apply->spans)
+		learn_fields(apply, records);
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(mcxt);
@@ -87,7 +96,11 @@ js_apply_page(JsApply *apply, List *records)
 		ReThrowError(error);
 	apply->counts = before;
 	apply->previews = NIL;
-	again(apply, records);
+	if (apply->log != NULL)
+		(void) js_fold(apply->entity, js_apply_stream_id(apply));
+	apply->log = NULL;
+	if (!apply->whole)
+		again(apply, records);
 }
 
 /* The page as a whole. */
@@ -95,26 +108,54 @@ static void
 apply_records(JsApply *apply, List *records)
 {
 	MemoryContext mcxt = CurrentMemoryContext;
+	MemoryContext chunk;
 	MemoryContext record_context;
 	int			n = list_length(records);
-	JsRecord  **opened = apply->known;
 
 	if (apply->expect_new && js_newrows_usable(apply))
 	{
 		js_newrows_apply(apply, records);
 		return;
 	}
+	chunk = AllocSetContextCreate(mcxt, "jacksync records", CHUNK_BYTES,
+								  CHUNK_BYTES, 4 * CHUNK_BYTES);
 	record_context = AllocSetContextCreate(mcxt, "jacksync record",
-										   ALLOCSET_DEFAULT_SIZES);
-	if (opened == NULL)
+										   RECORD_BYTES, RECORD_BYTES,
+										   ALLOCSET_DEFAULT_MAXSIZE);
+	for (int from = 0; from < n; from += CHUNK)
 	{
-		opened = palloc(sizeof(JsRecord *) * Max(n, 1));
-		for (int i = 0; i < n; i++)
-			opened[i] = open_record(apply, list_nth(records, i));
-		if (!apply->expect_new && !apply->look_closely && !apply->previewing &&
-			!apply->retrying)
-			gate(apply, opened, n);
+		MemoryContextSwitchTo(chunk);
+		apply_chunk(apply, records, from, Min(from + CHUNK, n),
+					record_context);
+		MemoryContextReset(chunk);
 	}
+	MemoryContextSwitchTo(mcxt);
+	MemoryContextDelete(record_context);
+	MemoryContextDelete(chunk);
+	if (apply->log != NULL)
+		js_fold_some(apply->log, apply->entity, js_apply_stream_id(apply),
+					 Max(n / 64, 16));
+}
+
+/* Some records of a page: few enough to stay at hand in the processor. */
+static void
+apply_chunk(JsApply *apply, List *records, int from, int to,
+			MemoryContext record_context)
+{
+	MemoryContext chunk = CurrentMemoryContext;
+	int			n = to - from;
+	JsRecord  **opened = palloc(sizeof(JsRecord *) * n);
+
+	if (apply->spans)
+	{
+		apply->reader->last = NULL; /* gone with the chunk */
+		apply->reader->memory = js_tree_memory();
+	}
+	for (int i = 0; i < n; i++)
+		opened[i] = open_record(apply, list_nth(records, from + i));
+	if (!apply->expect_new && !apply->look_closely && !apply->previewing &&
+		!apply->retrying)
+		gate(apply, opened, n);
 	for (int i = 0; i < n; i++)
 	{
 		JsApplied	applied = {0};
@@ -122,21 +163,21 @@ apply_records(JsApply *apply, List *records)
 		CHECK_FOR_INTERRUPTS();
 		if (opened[i] == NULL)
 			continue;
+		if (apply->spans)
+			parse_record(apply, opened[i]);
 		MemoryContextSwitchTo(record_context);
 		(void) js_apply_opened(apply, opened[i], NULL, &applied);
+		MemoryContextSwitchTo(chunk);
 		MemoryContextReset(record_context);
 	}
-	MemoryContextSwitchTo(mcxt);
-	if (apply->log != NULL)
-		js_fold_some(apply->log, apply->entity, js_apply_stream_id(apply),
-					 Max(n / 64, 16));
 }
 
 /* Of a record of a page, what the gate wants. */
 static JsRecord *
 open_record(JsApply *apply, void *record)
 {
-	return apply->reader != NULL ?
+	return apply->spans ? js_tree_open_span(apply->entity, record) :
+		apply->reader != NULL ?
 		js_tree_open(apply->reader, apply->entity, record) :
 		js_record_open(apply->entity, apply->stream, apply->plain, record);
 }
@@ -159,8 +200,7 @@ gate(JsApply *apply, JsRecord **records, int n)
 		JsRecord   *record = *sorted[i];
 
 		CHECK_FOR_INTERRUPTS();
-		if (record->external_id == NULL ||
-			(last != NULL && strcmp(last, record->external_id) == 0))
+		if (last != NULL && strcmp(last, record->external_id) == 0)
 			continue;
 		last = record->external_id;
 		if (!is_known(apply, record))
@@ -186,19 +226,30 @@ is_known(JsApply *apply, JsRecord *record)
 	return false;
 }
 
-/* Order records by their ids, the same ones as they came; unknown ones first. */
+/* Order records by their ids, the same ones as they came. */
 static int
 compare_ids(const void *a, const void *b)
 {
 	JsRecord  **left = *(JsRecord ***) a;
 	JsRecord  **right = *(JsRecord ***) b;
-	int			result = 0;
+	int			result = strcmp((*left)->external_id, (*right)->external_id);
 
-	if ((*left)->external_id != NULL && (*right)->external_id != NULL)
-		result = strcmp((*left)->external_id, (*right)->external_id);
-	else if ((*left)->external_id != NULL || (*right)->external_id != NULL)
-		result = (*left)->external_id != NULL ? 1 : -1;
 	return result != 0 ? result : left < right ? -1 : left > right;
+}
+
+/*
+ * A record that is given as its text turned out to be another one than the
+ * last time.  What cannot be read by itself is for the page as a whole.
+ */
+static void
+parse_record(JsApply *apply, JsRecord *record)
+{
+	if (js_tree_parse(apply->reader, apply->entity, record))
+		return;
+	apply->whole = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("record cannot be read by itself")));
 }
 
 /* Something failed: everything once more, record by record. */
@@ -207,10 +258,6 @@ again(JsApply *apply, List *records)
 {
 	ListCell   *cell;
 
-	if (apply->log != NULL)
-		(void) js_fold(apply->entity, js_apply_stream_id(apply));
-	apply->log = NULL;
-	apply->known = NULL;
 	if (apply->expect_new)
 	{
 		/* an index knew one of them */
@@ -223,10 +270,20 @@ again(JsApply *apply, List *records)
 		JsApplied	applied = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		(void) js_apply_guarded(apply, apply->reader ?
-								js_tree_json(lfirst(cell)) : lfirst(cell),
-								NULL, &applied);
+		(void) js_apply_guarded(apply, json_of(apply, lfirst(cell)), NULL,
+								&applied);
 	}
+}
+
+/* A record of a page as jsonb. */
+static Jsonb *
+json_of(JsApply *apply, void *record)
+{
+	JsJsonSpan *span = record;
+
+	if (apply->spans)
+		return js_jsonb_in(pnstrdup(span->start, span->len));
+	return apply->reader != NULL ? js_tree_json(record) : record;
 }
 
 /*
@@ -242,9 +299,9 @@ js_apply_text(JsApply *apply, const char *page, size_t len)
 	bool		trees = GetDatabaseEncoding() == PG_UTF8 && apply->plain &&
 		js_rowheap_obstacle(apply->entity) == NULL;
 
-	if (trees && !apply->look_closely && !apply->previewing &&
-		!apply->retrying && apply_spans(apply, page, len))
+	if (trees && apply_spans(apply, page, len))
 		return;
+	apply->whole = false;
 	if (!js_tree_page(page, len, &root, &error))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
@@ -274,69 +331,25 @@ js_apply_text(JsApply *apply, const char *page, size_t len)
 static bool
 apply_spans(JsApply *apply, const char *page, size_t len)
 {
-	JsCounts	before = apply->counts;
 	JsAllocator allocator = js_tree_memory();
-	JsJsonLimits limits = js_json_default_limits;
-	List	   *trees = NIL;
+	List	   *records = NIL;
 	JsJsonSpan *spans;
 	JsJsonError error;
-	JsRecord  **records;
-	int			left = 0;
 	int			n;
-	uint64		seed = apply->entity->seed;
 
 	if (!js_json_spans(page, len, &allocator, &spans, &n, &error))
 		return false;
-	records = open_spans(apply, spans, n);
 	for (int i = 0; i < n; i++)
-	{
-		JsJson	   *tree;
-
-		if (records[i] == NULL)
-			continue;
-		if (records[i]->external_id == NULL ||
-			!js_json_parse(spans[i].start, spans[i].len, &limits, &allocator,
-						   &tree, &error) || js_json_is_bad(tree))
-		{
-			apply->counts = before;
+		if (spans[i].id == NULL)
 			return false;
-		}
-		records[i]->tree = tree;
-		trees = lappend(trees, tree);
-		records[left++] = records[i];
-	}
+		else
+			records = lappend(records, &spans[i]);
 	apply->reader = palloc0(sizeof(JsTreeReader));
-	learn_fields(apply, trees);
-	if (apply->entity->seed == seed)
-		apply->known = records;
-	js_apply_page(apply, trees);
-	apply->known = NULL;
+	apply->spans = true;
+	js_apply_page(apply, records);
+	apply->spans = false;
 	apply->reader = NULL;
-	return true;
-}
-
-/* Records of which only the bytes are known; those that came before are NULL. */
-static JsRecord **
-open_spans(JsApply *apply, const JsJsonSpan *spans, int n)
-{
-	JsRecord  **records = palloc(sizeof(JsRecord *) * Max(n, 1));
-	JsHeapPage	heaps;
-
-	for (int i = 0; i < n; i++)
-		records[i] = js_tree_open_span(apply->entity, &spans[i]);
-	js_heap_page_begin(&heaps);
-	PG_TRY();
-	{
-		gate(apply, records, n);
-	}
-	PG_CATCH();
-	{
-		js_heap_page_abort(&heaps);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	js_heap_page_end(&heaps);
-	return records;
+	return !apply->whole;
 }
 
 /* Make fields of members that columns are there for. */
@@ -357,8 +370,8 @@ learn_fields(JsApply *apply, List *records)
 							   js_tree_same_keys(before, record) :
 							   js_record_same_keys(before, record)))
 			continue;
-		if (js_record_learn(apply->entity, apply->stream, apply->reader ?
-							js_tree_json(record) : record))
+		if (js_record_learn(apply->entity, apply->stream,
+							json_of(apply, record)))
 			learned = true;
 	}
 	if (learned)

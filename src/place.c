@@ -69,7 +69,7 @@ js_place_put(uint64 key, ItemPointer at)
 {
 	if (key == 0)
 		return;
-	if (used >= size * (WAYS / 2) && size < LAST_SIZE)
+	if (used >= size && size < LAST_SIZE)
 		grow();
 	put(key, at);
 }

@@ -138,6 +138,26 @@ js_tree_open_span(JsEntity *entity, const JsJsonSpan *span)
 	return record;
 }
 
+/*
+ * Parse such a record.  False if that does not do: its text is not valid, or
+ * has a value that jsonb might not take, or a member that is to become a field.
+ */
+bool
+js_tree_parse(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
+{
+	JsJsonLimits limits = js_json_default_limits;
+	JsJsonError error;
+	JsJson	   *tree;
+
+	if (!js_json_parse(record->text, record->text_len, &limits,
+					   &reader->memory, &tree, &error) ||
+		js_json_is_bad(tree))
+		return false;
+	record->tree = tree;
+	find_members(reader, entity, tree);
+	return !reader->learns;
+}
+
 /* The hash of a record's text, and of the rules. */
 static uint64
 text_hash(JsEntity *entity, JsRecord *record)
@@ -158,6 +178,7 @@ find_members(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 	reader->last = item;
 	reader->seed = entity->seed;
 	reader->id = reader->time = -1;
+	reader->learns = false;
 	if (n > reader->room)
 	{
 		reader->room = n;
@@ -175,6 +196,8 @@ find_members(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 			reader->id = i;
 		else if (strcmp(key, "updatedAt") == 0)
 			reader->time = i;
+		else if (field == NULL && js_entity_column_for(entity, key) > 0)
+			reader->learns = true;
 	}
 }
 

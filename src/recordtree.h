@@ -20,6 +20,8 @@ typedef struct JsTreeReader
 	int			id;				/* its member "id", or -1 */
 	int			time;			/* its member "updatedAt", or -1 */
 	uint64		seed;			/* of the entity for which this holds */
+	bool		learns;			/* a column is there for one that is no field */
+	JsAllocator memory;			/* for what js_tree_parse() makes */
 
 	/* records of a stream are read by these (streamtree.c); NULL: plain ones */
 	JsRecord   *(*open) (struct JsTreeReader *reader, JsEntity *entity,
@@ -40,6 +42,8 @@ extern void js_tree_item(const JsJson *json, JsonbValue *item);
 extern JsRecord *js_tree_open(JsTreeReader *reader, JsEntity *entity,
 							  const JsJson *item);
 extern JsRecord *js_tree_open_span(JsEntity *entity, const JsJsonSpan *span);
+extern bool js_tree_parse(JsTreeReader *reader, JsEntity *entity,
+						  JsRecord *record);
 extern void js_tree_finish(JsTreeReader *reader, JsEntity *entity,
 						   JsRecord *record);
 
