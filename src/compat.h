@@ -69,6 +69,15 @@
 #define js_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* Which file a relation is in, for ReadRecentBuffer(). */
+#if PG_VERSION_NUM >= 160000
+#define js_file_of(rel) ((rel)->rd_locator)
+#define js_file_number(rel) ((rel)->rd_locator.relNumber)
+#else
+#define js_file_of(rel) ((rel)->rd_node)
+#define js_file_number(rel) ((rel)->rd_node.relNode)
+#endif
+
 /* What heap.c calls of the executor. */
 #if PG_VERSION_NUM >= 160000
 #define JsColumnPermissions RTEPermissionInfo

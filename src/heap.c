@@ -25,6 +25,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "parser/parse_relation.h"
@@ -39,6 +40,7 @@
 #include "jacksync.h"
 
 #define LATER 64				/* rows that are inserted together */
+#define RECENT_BUFFERS 32768	/* pages whose buffers are remembered */
 
 static JsHeapPage *current = NULL;
 
@@ -51,6 +53,7 @@ static bool next_version(JsHeap *heap, IndexScanDesc scan,
 						 TupleTableSlot *slot, bool write, ItemPointer root);
 static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 						  TupleTableSlot *slot, bool write, bool *all_dead);
+static Buffer read_buffer(Relation rel, BlockNumber block);
 static void make_room(JsHeap *heap, ItemPointer tid, Size len);
 static void update_row(JsHeap *heap, ItemPointer tid);
 static void append_late(JsHeap *heap);
@@ -411,8 +414,8 @@ fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 			  TupleTableSlot *slot, bool write, bool *all_dead)
 {
 	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) slot)->base.tupdata;
-	Buffer		buffer = ReadBuffer(heap->rel,
-									ItemPointerGetBlockNumber(tid));
+	Buffer		buffer = read_buffer(heap->rel,
+									 ItemPointerGetBlockNumber(tid));
 	ItemPointerData at = *tid;
 	bool		found;
 
@@ -440,6 +443,34 @@ fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 	slot->tts_tableOid = tuple->t_tableOid;
 	ExecStorePinnedBufferHeapTuple(tuple, slot, buffer);
 	return true;
+}
+
+/*
+ * Read a page.  Which buffer it was in the last time is remembered: if it still
+ * is there, the shared table of buffers need not be asked, which costs several
+ * cache misses.  Now and then it is asked all the same, so that the page counts
+ * as used.
+ */
+static Buffer
+read_buffer(Relation rel, BlockNumber block)
+{
+	static Buffer *recent = NULL;
+	static uint32 count = 0;
+	uint32		slot = murmurhash32(js_file_number(rel) * 31 + block) %
+	RECENT_BUFFERS;
+	Buffer		buffer;
+
+	if (recent == NULL)
+		recent = MemoryContextAllocZero(CacheMemoryContext,
+										sizeof(Buffer) * RECENT_BUFFERS);
+	buffer = recent[slot];
+	if (BufferIsValid(buffer) && ++count % 8 != 0 &&
+		ReadRecentBuffer(js_file_of(rel), MAIN_FORKNUM, block, buffer))
+		return buffer;
+	buffer = ReadBuffer(rel, block);
+	if (!BufferIsLocal(buffer))
+		recent[slot] = buffer;
+	return buffer;
 }
 
 /* Prune a page that has no room for another version of its row at tid. */
