@@ -154,7 +154,7 @@ skew_is_known(JsCycle *cycle)
 	int64		moved = cycle->stream->skew - cycle->stored_skew;
 
 	return !cycle->skew_known ||
-		Abs(moved) < SKEW_MOVED + cycle->stream->skew_error;
+		Max(moved, -moved) < SKEW_MOVED + cycle->stream->skew_error;
 }
 
 /* Does the table have what it had when the cycle began? */
