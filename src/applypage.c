@@ -39,6 +39,7 @@
 #define RECORD_BYTES (32 * 1024)
 
 static void apply_records(JsApply *apply, List *records);
+static void apply_chunks(JsApply *apply, List *records);
 static void apply_chunk(JsApply *apply, List *records, int from, int to,
 						MemoryContext record_context);
 static JsRecord *open_record(JsApply *apply, void *record);
@@ -107,16 +108,24 @@ js_apply_page(JsApply *apply, List *records)
 static void
 apply_records(JsApply *apply, List *records)
 {
+	if (apply->expect_new && js_newrows_usable(apply))
+		js_newrows_apply(apply, records);
+	else
+		apply_chunks(apply, records);
+	if (apply->log != NULL)
+		js_fold_some(apply->log, apply->entity, js_apply_stream_id(apply),
+					 Max(list_length(records) / 64, 16));
+}
+
+/* The same where anything may become of a record. */
+static void
+apply_chunks(JsApply *apply, List *records)
+{
 	MemoryContext mcxt = CurrentMemoryContext;
 	MemoryContext chunk;
 	MemoryContext record_context;
 	int			n = list_length(records);
 
-	if (apply->expect_new && js_newrows_usable(apply))
-	{
-		js_newrows_apply(apply, records);
-		return;
-	}
 	chunk = AllocSetContextCreate(mcxt, "jacksync records", CHUNK_BYTES,
 								  CHUNK_BYTES, 4 * CHUNK_BYTES);
 	record_context = AllocSetContextCreate(mcxt, "jacksync record",
@@ -132,9 +141,6 @@ apply_records(JsApply *apply, List *records)
 	MemoryContextSwitchTo(mcxt);
 	MemoryContextDelete(record_context);
 	MemoryContextDelete(chunk);
-	if (apply->log != NULL)
-		js_fold_some(apply->log, apply->entity, js_apply_stream_id(apply),
-					 Max(n / 64, 16));
 }
 
 /* Some records of a page: few enough to stay at hand in the processor. */

@@ -21,7 +21,7 @@
 #include "rowheap.h"
 #include "value.h"
 
-#define BATCH 100				/* rows in memory at a time */
+#define BATCH 64				/* rows in memory at a time */
 #define BATCH_BYTES (256 * 1024)	/* kept for them from batch to batch */
 
 static void apply_batch(JsApply *apply, List *trees, int from, int to);
@@ -110,7 +110,8 @@ take_new(JsApply *apply, JsRecord *record, int number, JsLink *link)
 	link->stream_id = js_apply_stream_id(apply);
 	link->external_id = record->external_id;
 	link->local_id = js_rowheap_add(entity, number, record->external_id,
-									apply->stream->property_value,
+									apply->stream ?
+									apply->stream->property_value : NULL,
 									record->known, values);
 	link->state = JS_LINKED;
 	link->version = record->version;
