@@ -195,11 +195,19 @@ open_record(JsApply *apply, void *record)
 static void
 gate(JsApply *apply, JsRecord **records, int n)
 {
-	JsRecord ***sorted = palloc(sizeof(JsRecord **) * Max(n, 1));
+	JsRecord ***sorted = palloc(sizeof(JsRecord **) * n);
+	const char **ids = palloc(sizeof(char *) * n);
+	ItemPointerData *hints = palloc(sizeof(ItemPointerData) * n);
 	const char *last = NULL;
+	int			changed = 0;
 
 	for (int i = 0; i < n; i++)
+	{
 		sorted[i] = &records[i];
+		ids[i] = records[i]->external_id;
+	}
+	js_link_prefetch(apply->entity->entity_id, js_apply_stream_id(apply), ids,
+					 n);
 	qsort(sorted, n, sizeof(JsRecord **), compare_ids);
 	for (int i = 0; i < n; i++)
 	{
@@ -209,13 +217,16 @@ gate(JsApply *apply, JsRecord **records, int n)
 		if (last != NULL && strcmp(last, record->external_id) == 0)
 			continue;
 		last = record->external_id;
-		if (!is_known(apply, record))
-			continue;
-		apply->counts.processed++;
-		apply->counts.unchanged++;
-		*sorted[i] = NULL;
+		if (is_known(apply, record))
+		{
+			apply->counts.processed++;
+			apply->counts.unchanged++;
+			*sorted[i] = NULL;
+		}
+		else if (record->link != NULL)
+			hints[changed++] = record->link->row_at;
 	}
-	pfree(sorted);
+	js_rowheap_prefetch(apply->entity, hints, changed);
 }
 
 /* Did a record come as it did the last time? */

@@ -69,6 +69,13 @@
 #define js_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* Ask the processor for a cache line that will be read soon. */
+#ifdef __GNUC__
+#define js_prefetch(address) __builtin_prefetch(address)
+#else
+#define js_prefetch(address) ((void) (address))
+#endif
+
 /* Which file a relation is in, for ReadRecentBuffer(). */
 #if PG_VERSION_NUM >= 160000
 #define js_file_of(rel) ((rel)->rd_locator)

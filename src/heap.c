@@ -42,7 +42,11 @@
 #define LATER 64				/* rows that are inserted together */
 #define RECENT_BUFFERS 32768	/* pages whose buffers are remembered */
 
+#define PREFETCHED_BYTES 512	/* of a row */
+#define CACHE_LINE 64
+
 static JsHeapPage *current = NULL;
+static Buffer *recent = NULL;
 
 static void prepare_estate(JsHeap *heap);
 static void prepare_triggers(JsHeap *heap);
@@ -53,6 +57,8 @@ static bool next_version(JsHeap *heap, IndexScanDesc scan,
 						 TupleTableSlot *slot, bool write, ItemPointer root);
 static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 						  TupleTableSlot *slot, bool write, bool *all_dead);
+static Page recent_page(JsHeap *heap, const ItemPointerData *tid);
+static uint32 recent_slot(Relation rel, BlockNumber block);
 static Buffer read_buffer(Relation rel, BlockNumber block);
 static void make_room(JsHeap *heap, ItemPointer tid, Size len);
 static void update_row(JsHeap *heap, ItemPointer tid);
@@ -380,6 +386,60 @@ js_heap_fetch(JsHeap *heap, ItemPointer root, bool write)
 	return found;
 }
 
+/*
+ * Rows that were at these places will be fetched soon: get what is in memory
+ * of them into the caches of the processor, all at a time instead of one after
+ * the other.  Nothing is locked, and so nothing is relied on.
+ */
+void
+js_heap_prefetch(JsHeap *heap, const ItemPointerData *roots, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Page		page = recent_page(heap, &roots[i]);
+
+		if (page == NULL)
+			continue;
+		js_prefetch(page);
+		js_prefetch(PageGetItemId(page, ItemPointerGetOffsetNumber(&roots[i])));
+	}
+	for (int i = 0; i < n; i++)
+	{
+		Page		page = recent_page(heap, &roots[i]);
+		ItemIdData	item;
+
+		if (page == NULL)
+			continue;
+		item = *PageGetItemId(page, ItemPointerGetOffsetNumber(&roots[i]));
+		if (ItemIdIsRedirected(&item) &&
+			ItemIdGetRedirect(&item) <= MaxHeapTuplesPerPage)
+			item = *PageGetItemId(page, ItemIdGetRedirect(&item));
+		for (uint32 at = 0; at < ItemIdGetLength(&item) && at < PREFETCHED_BYTES;
+			 at += CACHE_LINE)
+			js_prefetch((char *) page + ItemIdGetOffset(&item) + at);
+	}
+}
+
+/* The page in the buffer where it was the last time; NULL: not known. */
+static Page
+recent_page(JsHeap *heap, const ItemPointerData *tid)
+{
+	Buffer		buffer;
+
+	if (recent == NULL || !ItemPointerIsValid(tid) ||
+		ItemPointerGetOffsetNumber(tid) > MaxHeapTuplesPerPage)
+		return NULL;
+	buffer = recent[recent_slot(heap->rel, ItemPointerGetBlockNumber(tid))];
+	return BufferIsValid(buffer) ? BufferGetPage(buffer) : NULL;
+}
+
+/* Where the buffer of a page is remembered. */
+static uint32
+recent_slot(Relation rel, BlockNumber block)
+{
+	return murmurhash32(js_file_number(rel) * 31 + block) % RECENT_BUFFERS;
+}
+
 /* The next visible version that an index scan finds, and where it did. */
 static bool
 next_version(JsHeap *heap, IndexScanDesc scan, TupleTableSlot *slot,
@@ -454,10 +514,8 @@ fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 static Buffer
 read_buffer(Relation rel, BlockNumber block)
 {
-	static Buffer *recent = NULL;
 	static uint32 count = 0;
-	uint32		slot = murmurhash32(js_file_number(rel) * 31 + block) %
-	RECENT_BUFFERS;
+	uint32		slot = recent_slot(rel, block);
 	Buffer		buffer;
 
 	if (recent == NULL)

@@ -88,6 +88,8 @@ extern void js_heap_close(JsHeap *heap);
 extern JsHeapIndex *js_heap_index(JsHeap *heap, Oid indexid, int nkeys);
 extern bool js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique,
 						 bool write);
+extern void js_heap_prefetch(JsHeap *heap, const ItemPointerData *roots,
+							 int n);
 extern bool js_heap_fetch(JsHeap *heap, ItemPointer root, bool write);
 extern JsHeapLock js_heap_lock(JsHeap *heap, bool skip_locked);
 extern JsHeapLock js_heap_update(JsHeap *heap, ItemPointer tid,

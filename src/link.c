@@ -214,6 +214,30 @@ js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
 	return link;
 }
 
+/* The links of these records will be looked for soon. */
+void
+js_link_prefetch(int32 entity_id, int32 stream_id,
+				 const char *const *external_ids, int n)
+{
+	JsHeap	   *heap = open_links();
+	uint64	   *keys = palloc(sizeof(uint64) * Max(n, 1));
+	ItemPointerData *at = palloc(sizeof(ItemPointerData) * Max(n, 1));
+	int			known = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		keys[i] = place_key(entity_id, stream_id, external_ids[i]);
+		js_place_prefetch(keys[i]);
+	}
+	for (int i = 0; i < n; i++)
+		if (js_place_get(keys[i], &at[known]))
+			known++;
+	js_heap_prefetch(heap, at, known);
+	pfree(at);
+	pfree(keys);
+	js_heap_close(heap);
+}
+
 /*
  * The hash gate.  True if the record came as it did the last time, and nothing
  * happened here since; else link is the record's link, or NULL.  A local

@@ -76,6 +76,8 @@ typedef struct JsLink
 
 extern JsLink *js_link_by_external(int32 entity_id, int32 stream_id,
 								   const char *external_id);
+extern void js_link_prefetch(int32 entity_id, int32 stream_id,
+							 const char *const *external_ids, int n);
 extern bool js_link_gate(int32 entity_id, int32 stream_id,
 						 const char *external_id, int64 hash, JsLink **link,
 						 char **local_id);

@@ -45,6 +45,14 @@ bucket_of(uint64 key)
 	return &entries[(key & (size - 1)) * WAYS];
 }
 
+/* This key will be asked for soon. */
+void
+js_place_prefetch(uint64 key)
+{
+	if (size > 0)
+		js_prefetch(bucket_of(key));
+}
+
 /* Where was the link of this key?  False: not known. */
 bool
 js_place_get(uint64 key, ItemPointer at)

@@ -269,6 +269,14 @@ js_rowheap_lock(JsEntity *entity, const char *local_id, ItemPointer hint,
 	return lock_found(entity, heap, index, false, skip_locked, unlocked, row);
 }
 
+/* Rows that were at these places will be taken soon. */
+void
+js_rowheap_prefetch(JsEntity *entity, const ItemPointerData *hints, int n)
+{
+	if (n > 0 && js_rowheap_usable(entity))
+		js_heap_prefetch(open_rows(entity), hints, n);
+}
+
 /* Has the row in a slot this key? */
 static bool
 is_row(JsEntity *entity, TupleTableSlot *slot, const char *local_id)

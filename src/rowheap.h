@@ -22,6 +22,8 @@ extern bool js_rowheap_lock_external(JsEntity *entity,
 									 const char *external_id,
 									 const char *property, bool skip_locked,
 									 JsRow *row, JsRowState *state);
+extern void js_rowheap_prefetch(JsEntity *entity,
+								const ItemPointerData *hints, int n);
 extern bool js_rowheap_has(JsEntity *entity, JsRow *row);
 extern bool js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
 							  const JsValue *values, const char *external_id);
