@@ -16,12 +16,10 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "applypage.h"
 #include "compat.h"
@@ -38,6 +36,15 @@
 #define CHUNK_BYTES (256 * 1024)	/* kept for them from chunk to chunk */
 #define RECORD_BYTES (32 * 1024)
 
+/* A page that is tried as a whole. */
+typedef struct PageTry
+{
+	JsApply    *apply;
+	List	   *records;
+	JsHeapPage	heap;
+} PageTry;
+
+static void try_page(void *arg);
 static void apply_records(JsApply *apply, List *records);
 static void apply_chunks(JsApply *apply, List *records);
 static void apply_chunk(JsApply *apply, List *records, int from, int to,
@@ -61,38 +68,15 @@ void
 js_apply_page(JsApply *apply, List *records)
 {
 	JsCounts	before = apply->counts;
-	MemoryContext mcxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *error = NULL;
-	JsHeapPage	page;
-	bool		done = false;
+	PageTry		page = {apply, records};
+	ErrorData  *error;
 
 	if (!apply->spans)
 		learn_fields(apply, records);
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mcxt);
-	js_heap_page_begin(&page);
-	PG_TRY();
-	{
-		apply_records(apply, records);
-		js_heap_page_end(&page);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(mcxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		js_heap_page_abort(&page);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(mcxt);
-	CurrentResourceOwner = owner;
-	if (done)
+	error = js_txn_try(try_page, &page);
+	if (error == NULL)
 		return;
+	js_heap_page_abort(&page.heap);
 	if (js_must_rethrow(error->sqlerrcode, apply->rethrow))
 		ReThrowError(error);
 	apply->counts = before;
@@ -102,6 +86,17 @@ js_apply_page(JsApply *apply, List *records)
 	apply->log = NULL;
 	if (!apply->whole)
 		again(apply, records);
+}
+
+/* The part of it that may fail. */
+static void
+try_page(void *arg)
+{
+	PageTry    *page = arg;
+
+	js_heap_page_begin(&page->heap);
+	apply_records(page->apply, page->records);
+	js_heap_page_end(&page->heap);
 }
 
 /* The page as a whole. */
