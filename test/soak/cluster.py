@@ -75,7 +75,7 @@ class Cluster:
         """Bytes of WAL between two places, but for what the server writes by itself."""
         if start == end:
             return 0
-        done = subprocess.run(['pg_waldump', '-q', '-p', os.path.join(self.data, 'pg_wal'), '-s', start, '-e', end],
+        done = subprocess.run(['pg_waldump', '-p', os.path.join(self.data, 'pg_wal'), '-s', start, '-e', end],
                               capture_output=True, text=True, check=True)
         records = [line for line in done.stdout.splitlines() if not line.startswith(('rmgr: XLOG ', 'rmgr: Standby '))]
         for line in records[:10]:

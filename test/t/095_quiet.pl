@@ -59,6 +59,7 @@ is(join("\n", @records[0 .. ($#records < 9 ? $#records : 9)]), '', 'and no WAL a
 $pms->edit('guests', 'GST-000001', { name => 'Not idle' });
 JackSync::Node::wait_for($node, "SELECT name = 'Not idle' FROM guests WHERE external_id = 'GST-000001'", 'a change of the PMS comes as before');
 JackSync::Node::wait_for($node, "SELECT idle >= 20 AND updated = 1 AND success FROM jacksync.sync_run WHERE entity = 'guests' ORDER BY run_id DESC LIMIT 1", 'its run has a row, which counts those before it');
+cmp_ok(scalar(JackSync::Node::wal_of($node, $upto, $lsn->())), '>', 0, 'and WAL, which is seen here');
 is($sql->("SELECT runs >= idle + 1 FROM jacksync.stat JOIN (SELECT entity, sum(idle) AS idle FROM jacksync.sync_run GROUP BY 1) i USING (entity) WHERE entity = 'guests'"), 't', 'and so do the counters');
 
 # what is only in memory can be lost: then the data looks older than it is

@@ -57,5 +57,6 @@ $odd->events('hotel', { kind => 'stays', eventId => 1, key => 'R00001', at => '2
 $wait->("SELECT count(*) = 4 FROM (SELECT name FROM everything UNION ALL SELECT name FROM summaries UNION ALL SELECT name FROM stays UNION ALL SELECT name FROM untimed) n WHERE name = 'changed'",
 	'what changes is found');
 $wait->("SELECT count(DISTINCT entity) = 4 FROM jacksync.sync_run WHERE idle > 3 AND success", 'in runs that count the polls before');
+cmp_ok(scalar(JackSync::Node::wal_of($odd->node, $from, $sql->('SELECT pg_current_wal_insert_lsn()'))), '>', 0, 'and write WAL, which is seen here');
 $odd->node->stop;
 done_testing();

@@ -99,7 +99,7 @@ sub wal_of
 {
 	my ($node, $from, $upto) = @_;
 	return () if $from eq $upto;
-	my ($out) = run_command([ 'pg_waldump', '-q', '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $upto ]);
+	my ($out) = run_command([ 'pg_waldump', '-p', $node->data_dir . '/pg_wal', '-s', $from, '-e', $upto ]);
 	return grep { !/^rmgr: (XLOG|Standby) / } split /\n/, $out;
 }
 
