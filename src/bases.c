@@ -20,8 +20,6 @@
 
 static bool is_untouched(JsColumn *column, JsFieldState *state,
 						 JsDecision *decision, JsValue now);
-static void put_item(JsonbParseState **object, const char *name,
-					 JsonbValue *item);
 static void put_json(JsonbParseState **object, const char *name, Jsonb *json);
 static Jsonb *end_or_null(JsonbParseState *state);
 
@@ -34,7 +32,9 @@ js_bases_update(JsApply *apply, JsRecord *record, JsApplied *applied,
 {
 	JsEntity   *entity = apply->entity;
 	JsLink	   *link = applied->link;
-	JsonbParseState *snapshot = js_object_begin();
+	const char **names = palloc(sizeof(char *) * Max(entity->nfields, 1));
+	JsonbValue **items = palloc(sizeof(JsonbValue *) * Max(entity->nfields, 1));
+	int			n = 0;			/* of the snapshot */
 	JsonbParseState *local_base = NULL;
 	JsonbParseState *times = NULL;
 	JsonbParseState *pending = NULL;
@@ -58,7 +58,8 @@ js_bases_update(JsApply *apply, JsRecord *record, JsApplied *applied,
 
 		if (is_untouched(column, state, &decisions[i], now))
 		{
-			put_item(&snapshot, field->name, base_item);
+			names[n] = field->name;
+			items[n++] = base_item;
 			continue;
 		}
 		base = js_field_base(column, state);
@@ -82,7 +83,8 @@ js_bases_update(JsApply *apply, JsRecord *record, JsApplied *applied,
 
 		if (base_item != NULL)
 		{
-			put_item(&snapshot, field->name, base_item);
+			names[n] = field->name;
+			items[n++] = base_item;
 			if (!js_value_equal(column, synced, base))
 				put_json(&local_base, field->name,
 						 js_value_to_json(column, synced));
@@ -105,7 +107,7 @@ js_bases_update(JsApply *apply, JsRecord *record, JsApplied *applied,
 	}
 	js_casts_end(&security, entity);
 
-	link->snapshot = js_object_end(snapshot);
+	link->snapshot = js_jsonb_object(names, items, n);
 	link->local_base = end_or_null(local_base);
 	link->local_times = end_or_null(times);
 	link->decided = end_or_null(decided_fields);
@@ -150,19 +152,6 @@ is_untouched(JsColumn *column, JsFieldState *state, JsDecision *decision,
 		now.isnull == state->local.isnull &&
 		(now.isnull || datum_image_eq(now.value, state->local.value,
 									  column->byval, column->len));
-}
-
-/* Add an item to an object. */
-static void
-put_item(JsonbParseState **object, const char *name, JsonbValue *item)
-{
-	JsonbValue	key;
-
-	key.type = jbvString;
-	key.val.string.val = unconstify(char *, name);
-	key.val.string.len = strlen(name);
-	pushJsonbValue(object, WJB_KEY, &key);
-	pushJsonbValue(object, WJB_VALUE, item);
 }
 
 /* Add a value to an object, which is begun if need be. */

@@ -41,14 +41,23 @@ enum
 	AUDIT_NATTS
 };
 
+/* Members of conflict_details, in the order of jsonb. */
+typedef struct Details
+{
+	int			n;
+	const char *keys[8];
+	JsonbValue	values[8];
+	JsonbValue *items[8];
+} Details;
+
 static int64 next_audit_id(JsHeap *heap);
 static void put(TupleTableSlot *slot, int column, Datum value);
 static void put_text(TupleTableSlot *slot, int column, const char *text);
 static void put_jsonb(TupleTableSlot *slot, int column, Jsonb *json);
 static void add_subject(JsArgs *args, const JsSubject *subject);
-static void add_string(JsonbParseState **state, const char *key,
-					   const char *value);
 static Jsonb *details_of(const JsAudit *audit);
+static void add_json(Details *details, const char *key, Jsonb *json);
+static void add_string(Details *details, const char *key, const char *value);
 static Jsonb *state_of(const char *field, Jsonb *value);
 static void add_counts(JsArgs *args, const JsCounts *counts);
 
@@ -146,43 +155,57 @@ put_jsonb(TupleTableSlot *slot, int column, Jsonb *json)
 static Jsonb *
 state_of(const char *field, Jsonb *value)
 {
-	JsonbParseState *state;
+	JsonbValue	item;
+	JsonbValue *items = &item;
 
 	if (value == NULL || field == NULL)
 		return value;
-	state = js_object_begin();
-	js_object_put(&state, field, value);
-	return js_object_end(state);
+	item = js_jsonb_item(value);
+	return js_jsonb_object(&field, &items, 1);
 }
 
 /* The three values of a decision, and how it came about. */
 static Jsonb *
 details_of(const JsAudit *audit)
 {
-	JsonbParseState *state;
+	Details		details = {0};
 
-	state = js_object_begin();
-	js_object_put(&state, "baseValue", audit->base);
-	js_object_put(&state, "localValue", audit->local);
-	js_object_put(&state, "pmsValue", audit->pms);
-	add_string(&state, "resolution", audit->resolution);
-	if (audit->strategy != NULL)
-		add_string(&state, "strategy", audit->strategy);
+	/* in the order of jsonb: by the length of the keys */
 	if (audit->reason != NULL)
-		add_string(&state, "reason", audit->reason);
-	if (audit->local_time_known)
-		js_object_put(&state, "localUpdatedAt",
-					  js_jsonb_time(audit->local_time));
+		add_string(&details, "reason", audit->reason);
+	add_json(&details, "pmsValue", audit->pms);
+	if (audit->strategy != NULL)
+		add_string(&details, "strategy", audit->strategy);
+	add_json(&details, "baseValue", audit->base);
+	add_json(&details, "localValue", audit->local);
+	add_string(&details, "resolution", audit->resolution);
 	if (audit->pms_time_known)
-		js_object_put(&state, "pmsUpdatedAt", js_jsonb_time(audit->pms_time));
-	return js_object_end(state);
+		add_json(&details, "pmsUpdatedAt", js_jsonb_time(audit->pms_time));
+	if (audit->local_time_known)
+		add_json(&details, "localUpdatedAt", js_jsonb_time(audit->local_time));
+	return js_jsonb_object(details.keys, details.items, details.n);
 }
 
-/* Add a string to an object. */
+/* Add a member; a NULL pointer is JSON null. */
 static void
-add_string(JsonbParseState **state, const char *key, const char *value)
+add_json(Details *details, const char *key, Jsonb *json)
 {
-	js_object_put(state, key, js_jsonb_string(value));
+	details->values[details->n] = js_jsonb_item(json);
+	details->items[details->n] = &details->values[details->n];
+	details->keys[details->n++] = key;
+}
+
+/* Add a string. */
+static void
+add_string(Details *details, const char *key, const char *value)
+{
+	JsonbValue *item = &details->values[details->n];
+
+	item->type = jbvString;
+	item->val.string.val = unconstify(char *, value);
+	item->val.string.len = strlen(value);
+	details->items[details->n] = item;
+	details->keys[details->n++] = key;
 }
 
 /*

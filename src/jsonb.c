@@ -16,6 +16,10 @@
 #include "compat.h"
 #include "jsonb.h"
 
+static uint32 item_size(JsonbValue *value);
+static void set_entry(Jsonb *object, int number, JEntry type, uint32 size,
+					  uint32 *len);
+
 /* JSON null. */
 Jsonb *
 js_jsonb_null(void)
@@ -104,6 +108,101 @@ bool
 js_jsonb_same(Jsonb *a, Jsonb *b)
 {
 	return compareJsonbContainers(&a->root, &b->root) == 0;
+}
+
+/*
+ * An object of members that come in the order of jsonb: by the length of their
+ * keys, then by bytes.  What pushJsonbValue() and convertToJsonb() make of
+ * them, at once; jsonb does not change its form, since it is on disk.
+ */
+Jsonb *
+js_jsonb_object(const char *const *keys, JsonbValue *const *values, int n)
+{
+	Size		room = VARHDRSZ + sizeof(uint32) + 2 * n * sizeof(JEntry);
+	Jsonb	   *result;
+	char	   *data;
+	uint32		len = 0;
+
+	for (int i = 0; i < n; i++)
+		room += strlen(keys[i]) + sizeof(int32) + item_size(values[i]);
+	if (room > JENTRY_OFFLENMASK)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("total size of jsonb object elements exceeds the maximum of %u bytes",
+						JENTRY_OFFLENMASK)));
+	result = palloc0(room);
+	result->root.header = n | JB_FOBJECT;
+	data = (char *) &result->root.children[2 * n];
+	for (int i = 0; i < n; i++)
+	{
+		uint32		keylen = strlen(keys[i]);
+
+		memcpy(data + len, keys[i], keylen);
+		set_entry(result, i, JENTRY_ISSTRING, keylen, &len);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue *value = values[i];
+		uint32		padding = INTALIGN(len) - len;
+		uint32		size = item_size(value);
+
+		switch (value->type)
+		{
+			case jbvNull:
+				set_entry(result, n + i, JENTRY_ISNULL, 0, &len);
+				break;
+			case jbvBool:
+				set_entry(result, n + i, value->val.boolean ?
+						  JENTRY_ISBOOL_TRUE : JENTRY_ISBOOL_FALSE, 0, &len);
+				break;
+			case jbvString:
+				memcpy(data + len, value->val.string.val, size);
+				set_entry(result, n + i, JENTRY_ISSTRING, size, &len);
+				break;
+			case jbvNumeric:
+				memcpy(data + len + padding, value->val.numeric, size);
+				set_entry(result, n + i, JENTRY_ISNUMERIC, padding + size,
+						  &len);
+				break;
+			case jbvBinary:
+				memcpy(data + len + padding, value->val.binary.data, size);
+				set_entry(result, n + i, JENTRY_ISCONTAINER, padding + size,
+						  &len);
+				break;
+			default:
+				elog(ERROR, "unexpected jsonb value of type %d",
+					 (int) value->type);
+		}
+	}
+	SET_VARSIZE(result, data + len - (char *) result);
+	return result;
+}
+
+/* The bytes of a value in an object, without what aligns it. */
+static uint32
+item_size(JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return value->val.string.len;
+		case jbvNumeric:
+			return VARSIZE_ANY(value->val.numeric);
+		case jbvBinary:
+			return value->val.binary.len;
+		default:
+			return 0;
+	}
+}
+
+/* Note an entry of an object, whose data follows what is there already. */
+static void
+set_entry(Jsonb *object, int number, JEntry type, uint32 size, uint32 *len)
+{
+	*len += size;
+	/* every so often an entry has its end instead of its length */
+	object->root.children[number] = number % JB_OFFSET_STRIDE == 0 ?
+		type | *len | JENTRY_HAS_OFF : type | size;
 }
 
 /* Begin to build an object. */

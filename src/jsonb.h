@@ -20,6 +20,8 @@ extern char *js_jsonb_out(Jsonb *json);
 extern Jsonb *js_jsonb_string(const char *text);
 extern Jsonb *js_jsonb_int8(int64 number);
 extern bool js_jsonb_same(Jsonb *a, Jsonb *b);
+extern Jsonb *js_jsonb_object(const char *const *keys,
+							  JsonbValue *const *values, int n);
 extern JsonbParseState *js_object_begin(void);
 extern void js_object_put(JsonbParseState **state, const char *key,
 						  Jsonb *value);

@@ -126,20 +126,18 @@ take_new(JsApply *apply, JsRecord *record, int number, JsLink *link)
 static Jsonb *
 snapshot_of(JsEntity *entity, JsRecord *record)
 {
-	JsonbParseState *state = js_object_begin();
+	const char **names = palloc(sizeof(char *) * Max(entity->nfields, 1));
+	JsonbValue **items = palloc(sizeof(JsonbValue *) * Max(entity->nfields, 1));
+	int			n = 0;
 
 	for (int k = 0; k < entity->nfields; k++)
 	{
 		int			i = entity->key_order[k];
-		JsonbValue	key;
 
 		if (!record->known[i])
 			continue;
-		key.type = jbvString;
-		key.val.string.val = entity->fields[i].name;
-		key.val.string.len = strlen(entity->fields[i].name);
-		pushJsonbValue(&state, WJB_KEY, &key);
-		pushJsonbValue(&state, WJB_VALUE, &record->items[i]);
+		names[n] = entity->fields[i].name;
+		items[n++] = &record->items[i];
 	}
-	return js_object_end(state);
+	return js_jsonb_object(names, items, n);
 }

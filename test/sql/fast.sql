@@ -82,6 +82,28 @@ SELECT jacksync.apply_path('fast_after');
 SELECT created, updated, errors FROM jacksync.apply('fast_after', '[{"id": "A", "name": "a"}, {"id": "B", "name": "b"}]');
 SELECT created, updated, errors FROM jacksync.apply('fast_after', '[{"id": "A", "name": "aa"}, {"id": "C", "name": "refused"}]');
 SELECT created, updated, errors FROM jacksync.apply('fast_after', '[{"id": "A", "name": "aaa"}, {"id": "B", "name": "bb"}]');
+-- a snapshot of many members is the jsonb that the server makes of it
+DO $$ BEGIN
+	EXECUTE 'CREATE TABLE fast_wide (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, external_id text UNIQUE, '
+		|| (SELECT string_agg(format('c%s %s', i, (array['text', 'numeric', 'jsonb', 'boolean', 'text[]'])[i % 5 + 1]), ', ') FROM generate_series(1, 70) i) || ')';
+	INSERT INTO jacksync.entity (entity, local_table) VALUES ('fast_wide', 'fast_wide');
+END $$;
+CREATE VIEW fast_page AS SELECT m, jsonb_build_array(jsonb_object_agg(k, v)) AS page FROM (
+	SELECT 'id' AS k, '"W"'::jsonb AS v, m FROM generate_series(0, 4) m UNION ALL
+	SELECT 'c' || i, CASE WHEN (i + m) % 11 = 0 THEN 'null' ELSE (array[to_jsonb(repeat('x', i + m)), to_jsonb((i + m) * 1.25), jsonb_build_object('a', i, 'b', array[m, i]), to_jsonb((i + m) % 2 = 0), to_jsonb(array['a', repeat('y', m)])])[i % 5 + 1] END, m
+	FROM generate_series(1, 70) i, generate_series(0, 4) m) x GROUP BY m;
+DO $$ DECLARE p record; BEGIN
+	FOR p IN SELECT * FROM fast_page ORDER BY m LOOP
+		PERFORM jacksync.apply_page('fast_wide', p.page::text);
+		RAISE NOTICE '%', (SELECT row(l.snapshot = (p.page -> 0) - 'id', l.snapshot::text = ((p.page -> 0) - 'id')::text,
+			jsonb_send(l.snapshot) = jsonb_send((p.page -> 0) - 'id'), (SELECT count(*) FROM jsonb_each(l.snapshot)),
+			(SELECT bool_and(l.snapshot -> k = p.page -> 0 -> k) FROM jsonb_object_keys(l.snapshot) k))
+			FROM jacksync.link l JOIN jacksync.entity e USING (entity_id) WHERE e.entity = 'fast_wide');
+	END LOOP;
+END $$;
+SELECT jsonb_object_agg(key, value) = (SELECT page -> 0 FROM fast_page WHERE m = 4) - 'id' AS row_as_well
+FROM fast_wide w, jsonb_each(to_jsonb(w) - 'id' - 'external_id');
+DROP VIEW fast_page;
 -- records of a page of text that are not parsed: whatever is in them, they are told apart and found again
 CREATE TABLE fast_text (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, external_id text UNIQUE, name text, extra jsonb);
 INSERT INTO jacksync.entity (entity, local_table) VALUES ('fast_text', 'fast_text');
@@ -120,4 +142,4 @@ DELETE FROM jacksync.entity WHERE entity LIKE 'fast%';
 DELETE FROM jacksync.sync_error WHERE entity LIKE 'fast%';
 DELETE FROM jacksync.manual_conflict WHERE entity LIKE 'fast%';
 DELETE FROM jacksync.alert WHERE entity LIKE 'fast%';
-DROP VIEW fast_links, fast_differs; DROP PROCEDURE everywhere; DROP TABLE fast_plain, fast_rule, fast_statement, fast_part, fast_after, fast_text; DROP FUNCTION quiet(), fast_after(); DROP SEQUENCE fast_part_seq;
+DROP VIEW fast_links, fast_differs; DROP PROCEDURE everywhere; DROP TABLE fast_plain, fast_rule, fast_statement, fast_part, fast_after, fast_text, fast_wide; DROP FUNCTION quiet(), fast_after(); DROP SEQUENCE fast_part_seq;
