@@ -19,7 +19,7 @@ if [ "${QUICK:-}" = 1 ]; then
 	: "${PARTS:=apply capture freshness load latency}"
 fi
 : "${ROWS:=100000}" "${EVERY:=5}" "${ROUNDS:=3}" "${UPDATES:=20000}" "${PAGE:=1000}"
-: "${LOAD:=100000}" "${LOAD_ROUNDS:=$ROUNDS}" "${DESK:=300000}" "${DESK_ROUNDS:=1}" "${DESK_SECONDS:=2}" "${EDITS:=200}" "${MANY_SECONDS:=60}"
+: "${LOAD:=100000}" "${LOAD_ROUNDS:=$ROUNDS}" "${DESK:=300000}" "${DESK_ROUNDS:=1}" "${DESK_SECONDS:=2}" "${EDITS:=200}" "${MANY_SETTLE:=66}" "${MANY_SECONDS:=60}"
 : "${PARTS:=apply capture freshness load frontdesk latency many}"
 
 finish() {

@@ -178,8 +178,9 @@ many() {
 	$here -v pms="http://127.0.0.1:$port" -f "$place/src/test/bench/many.sql"
 	worker=$($here -At -c 'SELECT jacksync.start_worker()')
 	wait_until "SELECT count(*) = 300 FROM jacksync.stream_state WHERE initial_done"
-	$here -c "UPDATE jacksync.stream SET poll_interval = '60 s'; UPDATE jacksync.stream_state SET next_due_at = now() + random() * interval '60 s'" -c 'SELECT jacksync.wake_worker()' >/dev/null
-	sleep 2
+	$here -c "UPDATE jacksync.stream_state SET next_due_at = now() + random() * interval '60 s'" -c 'SELECT jacksync.wake_worker()' >/dev/null
+	# the first poll after that writes what others left; the next ones do not
+	sleep "$MANY_SETTLE"
 	local cpu0 turns0 lsn0 requests0
 	cpu0=$(cpu_ms "$worker")
 	turns0=$($here -At -c 'SELECT wakeups FROM jacksync.worker_status')
