@@ -284,6 +284,23 @@ $sql->("INSERT INTO loose (external_id, name) VALUES ('R00250', 'is here')");
 $run = $odd->sync('loose');
 is("$run->{created}/$run->{errors}/" . $odd->rows('loose'), '299/0/300', 'without a unique index every row is looked for');
 
+# a record is the same whether it is read from the tree of its page or as jsonb,
+# and in whatever order and with whatever blanks it is written
+$odd->stream('alike', undef, { paginator => { type => 'single_page' }, fields => { name => '$.who.name', room => { path => '$.room', map => { 7 => 'seven' } } } });
+my @alike = (
+	'{"id": "A", "updatedAt": "2026-11-20T08:00:00.123456789Z", "who": {"name": "a\\u00e9\\"b", "tags": ["x", {"y": null}]}, "room": 7, "n": [1e3, -0, 1.50, 12345678901234567890, 2E-2, true, false, {}, []]}',
+	'{"id": 12, "updatedAt": "2026-11-20T08:00:01Z", "who": {"name": null}, "room": "9", "empty": ""}', '{"id": true, "updatedAt": 1763625602, "who": "?"}');
+$odd->script('alike', { raw => '{"data": [' . join(',', @alike) . ']}' });
+is($odd->sync('alike')->{created}, 3, 'records of all kinds');
+is($sql->(q{SELECT string_agg(concat_ws('/', external_id, name, room), ' ' ORDER BY external_id) FROM alike}), "12/9 A/a\x{c3}\x{a9}\"b/seven true", 'with their values');
+$odd->script('alike', { raw => '{"data": [ {"n":[1e3,-0,1.50,12345678901234567890,2E-2,true,false,{},[]],"room":7,"who":{"tags":["x",{"y":null}],"name":"a\\u00e9\\"b"},"updatedAt":"2026-11-20T08:00:00.123456789Z","id":"A"},' .
+	  join(' , ', @alike[1, 2]) . '] }' });
+is($odd->sync('alike')->{unchanged}, 3, 'in another order');
+$odd->script('alike', { raw => '{"data": [' . join(',', @alike) . ']}' });
+$before = $sql->("SELECT string_agg(link.xmin::text, ' ' ORDER BY external_id) FROM jacksync.link JOIN jacksync.entity USING (entity_id) WHERE entity = 'alike'");
+is($sql->("SET jacksync.force_general_path = on; CALL jacksync.sync('alike')") =~ /\|t\|3\|0\|0\|3\|/, 1, 'as jsonb');
+is($sql->("SELECT string_agg(link.xmin::text, ' ' ORDER BY external_id) FROM jacksync.link JOIN jacksync.entity USING (entity_id) WHERE entity = 'alike'"), $before, 'nothing was written');
+
 # everything, every time: what is unchanged costs nothing
 $odd->stream('everything', { total => undef }, { sync_mode => 'full_refresh', cursor_path => undef });
 $odd->fill('everything', count => 120, start => '2026-11-20T00:00:00Z');
