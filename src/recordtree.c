@@ -29,6 +29,8 @@
 
 static void *bump(void *ctx, size_t size);
 static uint64 text_hash(JsEntity *entity, JsRecord *record);
+static JsonbValue *push_container(JsonbParseState **state,
+								  const JsJson *json);
 static void find_members(JsTreeReader *reader, JsEntity *entity,
 						 const JsJson *item);
 
@@ -261,6 +263,7 @@ js_tree_finish(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 void
 js_tree_item(const JsJson *json, JsonbValue *item)
 {
+	JsonbParseState *state = NULL;
 	Jsonb	   *container;
 
 	switch (json->type)
@@ -286,10 +289,40 @@ js_tree_item(const JsJson *json, JsonbValue *item)
 			item->val.string.len = json->len;
 			break;
 		default:
-			container = js_tree_json(json);
+			container = JsonbValueToJsonb(push_container(&state, json));
 			item->type = jbvBinary;
 			item->val.binary.data = &container->root;
 			item->val.binary.len = VARSIZE_ANY_EXHDR(container);
 			break;
 	}
+}
+
+/* An array or object, built of its tree: its text need not be parsed again. */
+static JsonbValue *
+push_container(JsonbParseState **state, const JsJson *json)
+{
+	bool		object = json->type == JS_JSON_OBJECT;
+
+	pushJsonbValue(state, object ? WJB_BEGIN_OBJECT : WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < json->n; i++)
+	{
+		const JsJson *value = object ? json->members[i].value : json->items[i];
+		JsonbValue	item;
+
+		if (object)
+		{
+			item.type = jbvString;
+			item.val.string.val = unconstify(char *, json->members[i].key);
+			item.val.string.len = json->members[i].keylen;
+			pushJsonbValue(state, WJB_KEY, &item);
+		}
+		if (value->type == JS_JSON_OBJECT || value->type == JS_JSON_ARRAY)
+		{
+			push_container(state, value);
+			continue;
+		}
+		js_tree_item(value, &item);
+		pushJsonbValue(state, object ? WJB_VALUE : WJB_ELEM, &item);
+	}
+	return pushJsonbValue(state, object ? WJB_END_OBJECT : WJB_END_ARRAY, NULL);
 }
