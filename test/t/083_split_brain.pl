@@ -41,6 +41,9 @@ for my $round (1 .. 4)
 my $quiet = "SELECT count(*) = 0 FROM jacksync.record WHERE sync_status <> 'synced'";
 JackSync::Node::wait_for($old, $quiet, 'the old primary has nothing left to tell');
 JackSync::Node::wait_for($new, $quiet, 'nor has the new one');
+my $since = $new->safe_psql('postgres', 'SELECT clock_timestamp()');
+JackSync::Node::wait_for($_, "SELECT min(last_sync) > '$since' FROM jacksync.status WHERE status = 'connected'", 'both have read what the other one told') for $old, $new;
+JackSync::Node::wait_for($_, $quiet, 'and have nothing to add') for $old, $new;
 
 my ($lost, $twice) = ('', '');
 my %effects;
