@@ -409,7 +409,8 @@ log_change(JsEntity *entity, char op, bool waiting, const char *local_id,
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	simple_heap_insert(rel, tuple);
 	heap_freetuple(tuple);
-	table_close(rel, RowExclusiveLock);
+	/* the lock stays, as after any INSERT: the next row finds it held */
+	table_close(rel, NoLock);
 }
 
 /* Attribute numbers as bits of a bytea: get_bit() with the number is 1. */

@@ -36,6 +36,7 @@
 
 #define FOLD_LIMIT 5000			/* changes in one transaction */
 #define BUCKETS 4096
+#define FILTER_BYTES 8192
 
 /* A row of the log. */
 typedef struct Change
@@ -60,6 +61,7 @@ struct JsFoldLog
 	int			n;
 	int			room;
 	Change	  **buckets;
+	uint8		filter[FILTER_BYTES];	/* bits of the hashes that are there */
 };
 
 /* What happened to one row. */
@@ -299,6 +301,8 @@ index_log(JsFoldLog *log)
 
 		change->next = *bucket;
 		*bucket = change;
+		log->filter[change->hash % FILTER_BYTES] |=
+			1 << (change->hash / FILTER_BYTES % 8);
 	}
 }
 
@@ -306,8 +310,11 @@ index_log(JsFoldLog *log)
 static Change *
 find_change(JsFoldLog *log, const char *local_id, uint32 hash)
 {
-	Change	   *change = log->buckets[hash % BUCKETS];
+	Change	   *change = NULL;
 
+	/* most rows have no change, which is seen without a walk through memory */
+	if (log->filter[hash % FILTER_BYTES] & (1 << (hash / FILTER_BYTES % 8)))
+		change = log->buckets[hash % BUCKETS];
 	while (change != NULL && !is_about(change, local_id, hash))
 		change = change->next;
 	return change;

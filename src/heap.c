@@ -60,6 +60,7 @@ static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 static Page recent_page(JsHeap *heap, const ItemPointerData *tid);
 static uint32 recent_slot(Relation rel, BlockNumber block);
 static Buffer read_buffer(Relation rel, BlockNumber block);
+static void prune(JsHeap *heap, Buffer buffer);
 static void make_room(JsHeap *heap, ItemPointer tid, Size len);
 static void update_row(JsHeap *heap, ItemPointer tid);
 static void append_late(JsHeap *heap);
@@ -486,7 +487,7 @@ fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 	if (found && write && heap->space < MAXALIGN(tuple->t_len))
 	{
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		heap_page_prune_opt(heap->rel, buffer);
+		prune(heap, buffer);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		at = *tid;
 		found = heap_hot_search_buffer(&at, heap->rel, buffer, snapshot,
@@ -539,8 +540,27 @@ make_room(JsHeap *heap, ItemPointer tid, Size len)
 									ItemPointerGetBlockNumber(tid));
 
 	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < len)
-		heap_page_prune_opt(heap->rel, buffer);
+		prune(heap, buffer);
 	ReleaseBuffer(buffer);
+}
+
+/* Prune a page, which looks at the header of every version on it. */
+static void
+prune(JsHeap *heap, Buffer buffer)
+{
+	Page		page = BufferGetPage(buffer);
+	OffsetNumber last = PageGetMaxOffsetNumber(page);
+
+	if (!TransactionIdIsValid(((PageHeader) page)->pd_prune_xid))
+		return;
+	for (OffsetNumber i = FirstOffsetNumber; i <= last; i++)
+	{
+		ItemId		item = PageGetItemId(page, i);
+
+		if (ItemIdIsNormal(item))
+			js_prefetch(PageGetItem(page, item));
+	}
+	heap_page_prune_opt(heap->rel, buffer);
 }
 
 /*
