@@ -42,6 +42,7 @@
 static void load_cycle(JsCycle *cycle);
 static void begin_run(JsCycle *cycle);
 static void finish(JsCycle *cycle);
+static void write_state(JsCycle *cycle, int failures, int64 delay);
 static void add_times(JsArgs *args, JsStream *stream);
 static void take_times(JsCycle *cycle);
 static void tell_codes(JsCycle *cycle);
@@ -243,22 +244,6 @@ finish(JsCycle *cycle)
 		" WHERE stream_id = $1 FOR UPDATE OF t",
 		{INT4OID}
 	};
-	static JsStatement write = {
-		"UPDATE jacksync.stream_state SET failure_count = $2, last_error = $3,"
-		" last_attempt_at = $7,"
-		" backoff_from = CASE WHEN $2 > 0 THEN backoff_from ELSE 0 END,"
-		/* sync_now() was called while we ran: once more */
-		" next_due_at = CASE WHEN next_due_at > $7 AND next_due_at <= pg_catalog.clock_timestamp()"
-		"  THEN next_due_at ELSE pg_catalog.clock_timestamp() + $4 * '1 ms'::interval END,"
-		" skew = coalesce($5 * '1 us'::interval, skew),"
-		" skew_error = coalesce($6 * '1 us'::interval, skew_error),"
-		/* what idle cycles found, where nothing has taken its place */
-		" last_sync_at = CASE WHEN last_sync_at = $8 THEN $9 ELSE last_sync_at END,"
-		" watermark = CASE WHEN watermark IS NOT DISTINCT FROM $10 THEN $11 ELSE watermark END"
-		" WHERE stream_id = $1 RETURNING last_sync_at, next_due_at, watermark",
-		{INT4OID, INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID,
-			TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
-	};
 	static JsStatement alert = {
 		"SELECT jacksync.alert_run($1, $2, $3, $4, $5)",
 		{TEXTOID, NAMEOID, INT4OID, INT4OID, TEXTOID}
@@ -291,7 +276,40 @@ finish(JsCycle *cycle)
 	entity = js_get_text(0, 3);
 	server = js_get_text(0, 4);
 
+	write_state(cycle, failures, delay);
+	if ((failures == 0 && before == 0) || cycle->deferred)
+		return;
 	memset(&args, 0, sizeof(args));
+	js_arg_text(&args, entity);
+	js_arg_name(&args, server);
+	js_arg(&args, Int32GetDatum(failures));
+	js_arg(&args, Int32GetDatum(before));
+	js_arg_text(&args, cycle->error);
+	js_run(&alert, &args);
+}
+
+/* Write what a run means for the next one. */
+static void
+write_state(JsCycle *cycle, int failures, int64 delay)
+{
+	static JsStatement write = {
+		"UPDATE jacksync.stream_state SET failure_count = $2, last_error = $3,"
+		" last_attempt_at = $7,"
+		" backoff_from = CASE WHEN $2 > 0 THEN backoff_from ELSE 0 END,"
+		/* sync_now() was called while we ran: once more */
+		" next_due_at = CASE WHEN next_due_at > $7 AND next_due_at <= pg_catalog.clock_timestamp()"
+		"  THEN next_due_at ELSE pg_catalog.clock_timestamp() + $4 * '1 ms'::interval END,"
+		" skew = coalesce($5 * '1 us'::interval, skew),"
+		" skew_error = coalesce($6 * '1 us'::interval, skew_error),"
+		/* what idle cycles found, where nothing has taken its place */
+		" last_sync_at = CASE WHEN last_sync_at = $8 THEN $9 ELSE last_sync_at END,"
+		" watermark = CASE WHEN watermark IS NOT DISTINCT FROM $10 THEN $11 ELSE watermark END"
+		" WHERE stream_id = $1 RETURNING last_sync_at, next_due_at, watermark",
+		{INT4OID, INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID,
+			TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	};
+	JsArgs		args = {0};
+
 	js_arg(&args, Int32GetDatum(cycle->stream_id));
 	js_arg(&args, Int32GetDatum(failures));
 	js_arg_text(&args, cycle->error);
@@ -310,16 +328,6 @@ finish(JsCycle *cycle)
 	add_times(&args, cycle->stream);
 	js_run(&write, &args);
 	take_times(cycle);
-
-	if ((failures == 0 && before == 0) || cycle->deferred)
-		return;
-	memset(&args, 0, sizeof(args));
-	js_arg_text(&args, entity);
-	js_arg_name(&args, server);
-	js_arg(&args, Int32GetDatum(failures));
-	js_arg(&args, Int32GetDatum(before));
-	js_arg_text(&args, cycle->error);
-	js_run(&alert, &args);
 }
 
 /* The times that the table had, and those that take their place. */
