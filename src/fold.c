@@ -60,6 +60,7 @@ struct JsFoldLog
 	Change	   *changes;
 	int			n;
 	int			room;
+	bool		more;			/* those behind FOLD_LIMIT + 1 were left out */
 	Change	  **buckets;
 	uint8		filter[FILTER_BYTES];	/* bits of the hashes that are there */
 };
@@ -86,7 +87,9 @@ typedef struct ChangeList
 	RowChanges *buckets[BUCKETS];
 } ChangeList;
 
+static int	fold_log(JsFoldLog *log, JsEntity *entity, int32 stream_id);
 static JsFoldLog *read_log(JsEntity *entity);
+static void keep_first(JsFoldLog *log);
 static void read_change(Change *change, TupleTableSlot *slot);
 static int	compare_changes(const void *a, const void *b);
 static void index_log(JsFoldLog *log);
@@ -124,7 +127,13 @@ static Jsonb *merge_times(JsEntity *entity, Jsonb *times,
 int
 js_fold(JsEntity *entity, int32 stream_id)
 {
-	JsFoldLog  *log = read_log(entity);
+	return fold_log(read_log(entity), entity, stream_id);
+}
+
+/* Take up the changes of a log that was read. */
+static int
+fold_log(JsFoldLog *log, JsEntity *entity, int32 stream_id)
+{
 	JsHeapPage	page;
 	int			n = 0;
 
@@ -163,7 +172,7 @@ js_fold_begin(JsEntity *entity, int32 stream_id)
 		all = log->changes[i].op != 'u' || log->changes[i].old_local_id != NULL;
 	if (all)
 	{
-		(void) js_fold(entity, stream_id);
+		(void) fold_log(log, entity, stream_id);
 		return NULL;
 	}
 	index_log(log);
@@ -238,6 +247,11 @@ read_log(JsEntity *entity)
 		if (DatumGetInt32(slot->tts_values[JS_CHANGE_ENTITY]) !=
 			entity->entity_id)
 			continue;
+		if (log->n == 4 * FOLD_LIMIT)
+			keep_first(log);
+		if (log->more && DatumGetInt64(slot->tts_values[JS_CHANGE_ID]) >
+			log->changes[FOLD_LIMIT].id)
+			continue;
 		if (log->n == log->room)
 		{
 			log->room = Max(log->room * 2, 64);
@@ -254,6 +268,27 @@ read_log(JsEntity *entity)
 	if (log->n > 1)
 		qsort(log->changes, log->n, sizeof(Change), compare_changes);
 	return log;
+}
+
+/*
+ * Of a log that is long, only the beginning is wanted: what is one more than
+ * FOLD_LIMIT says that it is.
+ */
+static void
+keep_first(JsFoldLog *log)
+{
+	qsort(log->changes, log->n, sizeof(Change), compare_changes);
+	while (log->n > FOLD_LIMIT + 1)
+	{
+		Change	   *change = &log->changes[--log->n];
+
+		pfree(change->local_id);
+		if (change->old_local_id != NULL)
+			pfree(change->old_local_id);
+		if (change->columns != NULL)
+			pfree(change->columns);
+	}
+	log->more = true;
 }
 
 /* Copy one. */
