@@ -48,11 +48,11 @@ foreach my $case (@broken)
 }
 # the same for an error on our side: the table is changed while the PMS is asked
 $sql->($due);
-$pms->faults({ kind => 'slow', seconds => 1.5, match => $page->(3) });
+$pms->faults({ kind => 'slow', seconds => 4, match => $page->(3) });
 $pms->forget_log;
 my $session = $node->background_psql('postgres', on_error_stop => 0);
 $session->query_until(qr/started/, "\\echo started\nCALL jacksync.sync('reservations');\n");
-for (1 .. 300) { last if grep { ($_->{query}{page} // '') eq '3' } @{ $pms->log }; select undef, undef, undef, 0.05; }
+for (1 .. 1200) { last if grep { ($_->{query}{page} // '') eq '3' } @{ $pms->log }; select undef, undef, undef, 0.05; }
 $sql->("ALTER TABLE reservations RENAME external_id TO other_id");
 $session->quit;
 $sql->("ALTER TABLE reservations RENAME other_id TO external_id");
