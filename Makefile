@@ -50,6 +50,7 @@ OBJS = \
 	src/stream.o \
 	src/window.o \
 	src/config.o \
+	src/entity.o \
 	src/credential.o \
 	src/token.o \
 	src/auth.o \

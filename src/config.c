@@ -13,15 +13,8 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
-#include "access/genam.h"
-#include "access/relation.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -33,7 +26,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 #include "compat.h"
 #include "config.h"
@@ -57,18 +49,9 @@ static void refresh(void);
 static JsEntity *load(JsStatement *statement, JsArgs *args);
 static void read_worker(void);
 static void load_rules(JsEntity *entity);
-static void load_columns(JsEntity *entity);
-static void sort_fields(JsEntity *entity);
-static int	compare_key(const char *key, int len, const char *name);
-static void load_keys(JsEntity *entity, Relation rel);
-static void load_guards(JsEntity *entity, Relation rel);
 static void read_rule(JsField *field, uint64 row);
 static void group_fields(JsEntity *entity);
 static void watch(Oid relid);
-static char *snake_case(const char *field);
-static AttrNumber find_column(JsEntity *entity, const char *column);
-static void note_problem(JsEntity *entity, const char *format,...)
-			pg_attribute_printf(2, 3);
 
 /* Register callbacks, once per process. */
 void
@@ -258,7 +241,7 @@ load(JsStatement *statement, JsArgs *args)
 			entity->deleted->name = text;
 		}
 		load_rules(entity);
-		load_columns(entity);
+		js_entity_bind(entity);
 		MemoryContextSwitchTo(old);
 		read_worker();
 	}
@@ -356,7 +339,7 @@ load_rules(JsEntity *entity)
 		field->name = name;
 		field->column.name = js_get_text(row, 3);
 		if (field->column.name == NULL)
-			field->column.name = snake_case(name);
+			field->column.name = js_entity_snake_case(name);
 		field->group = js_get_text(row, 2) ? -1 : -2;	/* -2: no own rule */
 		if (field->group == -1)
 			read_rule(field, row);
@@ -416,272 +399,6 @@ group_fields(JsEntity *entity)
 	}
 }
 
-/*
- * Find the columns.  What is missing is a problem of the entity, not an
- * error: the capture trigger must not fail because of it.
- */
-static void
-load_columns(JsEntity *entity)
-{
-	Relation	rel = try_relation_open(entity->relid, AccessShareLock);
-	AttrNumber	attnum;
-	int			kept = 0;
-
-	if (rel == NULL)
-	{
-		note_problem(entity, "its table with OID %u does not exist",
-					 entity->relid);
-		entity->nfields = 0;
-		sort_fields(entity);
-		return;
-	}
-	entity->owner = rel->rd_rel->relowner;
-	entity->partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	load_keys(entity, rel);
-
-	attnum = get_attnum(entity->relid, entity->external.name);
-	if (attnum > 0)
-		js_column_init(&entity->external, rel, attnum, entity->mcxt);
-	else
-		note_problem(entity, "column \"%s\" of table \"%s\" (external id) does not exist",
-					 entity->external.name, RelationGetRelationName(rel));
-	if (entity->property != NULL)
-	{
-		attnum = get_attnum(entity->relid, entity->property->name);
-		if (attnum > 0)
-			js_column_init(entity->property, rel, attnum, entity->mcxt);
-		else
-			note_problem(entity, "column \"%s\" of table \"%s\" (property) does not exist",
-						 entity->property->name, RelationGetRelationName(rel));
-	}
-
-	if (entity->deleted != NULL)
-	{
-		attnum = get_attnum(entity->relid, entity->deleted->name);
-		if (attnum > 0)
-			js_column_init(entity->deleted, rel, attnum, entity->mcxt);
-		else
-			note_problem(entity, "column \"%s\" of table \"%s\" (deleted) does not exist",
-						 entity->deleted->name, RelationGetRelationName(rel));
-	}
-	if (entity->urgency != NULL)
-	{
-		attnum = get_attnum(entity->relid, entity->urgency->name);
-		if (attnum > 0)
-			js_column_init(entity->urgency, rel, attnum, entity->mcxt);
-		else
-			entity->urgency = NULL; /* conflicts are merely not ordered */
-	}
-
-	for (int i = 0; i < entity->nfields; i++)
-	{
-		JsField    *field = &entity->fields[i];
-
-		attnum = get_attnum(entity->relid, field->column.name);
-		if (attnum <= 0)
-		{
-			note_problem(entity, "column \"%s\" of table \"%s\" (field \"%s\") does not exist",
-						 field->column.name, RelationGetRelationName(rel),
-						 field->name);
-			continue;
-		}
-		js_column_init(&field->column, rel, attnum, entity->mcxt);
-		entity->synced = bms_add_member(entity->synced, attnum);
-		if (field->push || (field->strategy == JS_PMS_WINS &&
-							entity->on_local_edit != JS_EDIT_KEEP))
-			entity->waiting = bms_add_member(entity->waiting, attnum);
-		entity->fields[kept++] = *field;
-	}
-	entity->nfields = kept;
-	sort_fields(entity);
-	/* a record may hold a member that a new column is there for */
-	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
-
-		if (!att->attisdropped)
-			entity->seed = hash_bytes_extended((unsigned char *) NameStr(att->attname),
-											   strlen(NameStr(att->attname)),
-											   entity->seed);
-	}
-	load_guards(entity, rel);
-	table_close(rel, AccessShareLock);
-}
-
-/* Order the fields as jsonb orders its keys: by length, then by bytes. */
-static void
-sort_fields(JsEntity *entity)
-{
-	int			n = entity->nfields;
-
-	entity->key_order = palloc(sizeof(int) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-	{
-		const char *name = entity->fields[i].name;
-		int			at = i;
-
-		while (at > 0)
-		{
-			const char *other = entity->fields[entity->key_order[at - 1]].name;
-
-			if (compare_key(name, strlen(name), other) > 0)
-				break;
-			entity->key_order[at] = entity->key_order[at - 1];
-			at--;
-		}
-		entity->key_order[at] = i;
-		if (entity->fields[i].column.user_code)
-			entity->user_code = true;
-	}
-}
-
-/* Compare a key with a name as jsonb does. */
-static int
-compare_key(const char *key, int len, const char *name)
-{
-	int			namelen = strlen(name);
-
-	return len != namelen ? (len > namelen ? 1 : -1) : memcmp(key, name, len);
-}
-
-/* The members of an object (NULL: none) that are fields of an entity. */
-void
-js_entity_split(JsEntity *entity, Jsonb *object, JsonbValue *items,
-				bool *known)
-{
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	int			at = 0;
-
-	memset(known, false, sizeof(bool) * entity->nfields);
-	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
-		return;
-	iterator = JsonbIteratorInit(&object->root);
-	while (at < entity->nfields &&
-		   (token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		int			field = entity->key_order[at];
-		int			difference;
-
-		if (token != WJB_KEY)
-			continue;
-		while ((difference = compare_key(value.val.string.val,
-										 value.val.string.len,
-										 entity->fields[field].name)) > 0 &&
-			   ++at < entity->nfields)
-			field = entity->key_order[at];
-		(void) JsonbIteratorNext(&iterator, &value, true);
-		if (difference != 0 || at >= entity->nfields)
-			continue;
-		items[field] = value;
-		known[field] = true;
-		at++;
-	}
-}
-
-/* Find the columns of the primary key. */
-static void
-load_keys(JsEntity *entity, Relation rel)
-{
-	Oid			index = js_primary_key_index(rel);
-	HeapTuple	tuple;
-	Form_pg_index form;
-
-	if (!OidIsValid(index))
-	{
-		note_problem(entity, "table \"%s\" has no primary key",
-					 RelationGetRelationName(rel));
-		return;
-	}
-	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for index %u", index);
-	form = (Form_pg_index) GETSTRUCT(tuple);
-	entity->nkeys = form->indnkeyatts;
-	entity->keys = palloc0(sizeof(JsColumn) * entity->nkeys);
-	for (int i = 0; i < entity->nkeys; i++)
-		js_column_init(&entity->keys[i], rel, form->indkey.values[i],
-					   entity->mcxt);
-	ReleaseSysCache(tuple);
-}
-
-/*
- * Read the guards.  Columns that are gone are left out; a guard without any
- * is none.
- */
-static void
-load_guards(JsEntity *entity, Relation rel)
-{
-	static JsStatement statement = {
-		"SELECT g.operation, g.condition, c.column_name FROM jacksync.operation_guard g,"
-		" pg_catalog.unnest(g.columns) AS c (column_name)"
-		" WHERE g.entity = $1 ORDER BY g.operation",
-		{TEXTOID}
-	};
-	JsArgs		args = {0};
-	JsGuard    *guard = NULL;
-	uint64		rows;
-
-	js_arg_text(&args, entity->name);
-	rows = js_run_latest(&statement, &args);
-	for (uint64 row = 0; row < rows; row++)
-	{
-		char	   *operation = js_get_text(row, 1);
-		AttrNumber	attnum = get_attnum(entity->relid, js_get_text(row, 3));
-		JsColumn   *column;
-
-		if (attnum <= 0)
-			continue;
-		if (guard == NULL || strcmp(guard->operation, operation) != 0)
-		{
-			guard = palloc0(sizeof(JsGuard));
-			guard->operation = operation;
-			guard->condition = js_get_text(row, 2);
-			entity->guards = lappend(entity->guards, guard);
-		}
-		column = palloc(sizeof(JsColumn));
-		js_column_init(column, rel, attnum, entity->mcxt);
-		guard->columns = lappend(guard->columns, column);
-	}
-}
-
-/* Remember the first problem of an entity. */
-static void
-note_problem(JsEntity *entity, const char *format,...)
-{
-	StringInfoData buf;
-
-	if (entity->problem != NULL)
-		return;
-	initStringInfo(&buf);
-	for (;;)
-	{
-		va_list		args;
-		int			needed;
-
-		va_start(args, format);
-		needed = appendStringInfoVA(&buf, format, args);
-		va_end(args);
-		if (needed == 0)
-			break;
-		enlargeStringInfo(&buf, needed);
-	}
-	entity->problem = buf.data;
-}
-
-/* Raise the problem of an entity, if it has one. */
-void
-js_entity_check(JsEntity *entity)
-{
-	if (entity->problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_JS_CONFIG),
-				 errmsg("entity \"%s\" cannot be synchronised: %s",
-						entity->name, entity->problem),
-				 errhint("Mend the table or the rows of jacksync.entity, jacksync.authority and jacksync.stream.")));
-}
-
 /* Let invalidations of a table reach us. */
 static void
 watch(Oid relid)
@@ -690,50 +407,6 @@ watch(Oid relid)
 
 	watched = list_append_unique_oid(watched, relid);
 	MemoryContextSwitchTo(old);
-}
-
-/* The field of that name, or NULL. */
-JsField *
-js_entity_field(JsEntity *entity, const char *field)
-{
-	for (int i = 0; i < entity->nfields; i++)
-		if (strcmp(entity->fields[i].name, field) == 0)
-			return &entity->fields[i];
-	return NULL;
-}
-
-/*
- * The column that a key of a record names without any rule: the column of
- * that name, or of its snake_case.  0 if there is none, or if the column is
- * another field's, the external id, the property or part of the key.
- */
-AttrNumber
-js_entity_column_for(JsEntity *entity, const char *key)
-{
-	AttrNumber	attnum = find_column(entity, key);
-
-	return attnum > 0 ? attnum : find_column(entity, snake_case(key));
-}
-
-/* A column by name, unless it is taken. */
-static AttrNumber
-find_column(JsEntity *entity, const char *column)
-{
-	AttrNumber	attnum;
-
-	if (strlen(column) >= NAMEDATALEN)
-		return 0;
-	attnum = get_attnum(entity->relid, column);
-	if (attnum <= 0 || bms_is_member(attnum, entity->synced) ||
-		attnum == entity->external.attnum ||
-		(entity->property && attnum == entity->property->attnum))
-		return 0;
-	for (int i = 0; i < entity->nkeys; i++)
-		if (entity->keys[i].attnum == attnum)
-			return 0;
-	if (get_attgenerated(entity->relid, attnum))
-		return 0;
-	return attnum;
 }
 
 /*
@@ -754,40 +427,4 @@ js_entity_learn_field(JsEntity *entity, const char *field)
 	js_arg_text(&args, field);
 	js_run(&statement, &args);
 	stale = true;
-}
-
-/*
- * checkInDate becomes check_in_date: an underscore between a small letter or
- * digit and a capital, and before a capital that begins a word behind others;
- * whatever is no letter, digit or underscore becomes one.  Only ASCII letters
- * have case here.  (jacksync.snake_case() is the same in SQL.)
- */
-static char *
-snake_case(const char *field)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	for (const char *p = field; *p; p++)
-	{
-		bool		upper = *p >= 'A' && *p <= 'Z';
-		bool		after = p > field &&
-		((p[-1] >= 'a' && p[-1] <= 'z') || (p[-1] >= '0' && p[-1] <= '9'));
-		bool		before = p > field && p[-1] >= 'A' && p[-1] <= 'Z' &&
-		p[1] >= 'a' && p[1] <= 'z';
-		bool		word = upper || (*p >= 'a' && *p <= 'z') ||
-		(*p >= '0' && *p <= '9') || *p == '_' || (unsigned char) *p >= 128;
-
-		if (!word)
-		{
-			if (p == field || isalnum((unsigned char) p[-1]) || p[-1] == '_' ||
-				(unsigned char) p[-1] >= 128)
-				appendStringInfoChar(&buf, '_');
-			continue;
-		}
-		if (upper && (after || before))
-			appendStringInfoChar(&buf, '_');
-		appendStringInfoChar(&buf, upper ? *p - 'A' + 'a' : *p);
-	}
-	return buf.data;
 }
