@@ -95,6 +95,7 @@ OBJS = \
 	src/complete.o \
 	src/absent.o \
 	src/outbound.o \
+	src/sending.o \
 	src/answer.o \
 	src/check.o \
 	src/lookup.o \

@@ -23,11 +23,13 @@ typedef void (*JsMakeRequest) (JsCycle *cycle, JsHttpRequest *request);
 
 /* in outbound.c */
 extern void js_outbound_go_on(JsCycle *cycle);
-extern void js_outbound_send(JsCycle *cycle);
 extern void js_outbound_begin(JsCycle *cycle, JsApply *apply,
 							  const char *activity);
 extern void js_outbound_end(JsCycle *cycle, JsApply *apply);
 extern bool js_outbound_enough_gone(JsCycle *cycle);
+
+/* in sending.c */
+extern void js_outbound_send(JsCycle *cycle);
 
 /* in lookup.c */
 extern void js_lookup_next(JsCycle *cycle);

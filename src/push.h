@@ -4,7 +4,7 @@
  *	  Local changes on their way out: claim, and what became of it.
  *
  * These are the transactions around a push; the requests are sent by
- * outbound.c and lookup.c between them.
+ * outbound.c, sending.c and lookup.c between them.
  *
  *-------------------------------------------------------------------------
  */

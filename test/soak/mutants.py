@@ -20,7 +20,7 @@ RUNS, SECONDS = 6, 15
 # name, what is wrong, options of the ledger, [(file, pattern, replacement)]
 MUTANTS = [
     ('if-match', 'writes are sent without If-Match', ['--tier', 'A'],
-     [('src/outbound.c', r'if \(intent->if_match != NULL &&', 'if (false \\&\\& intent->if_match != NULL \\&\\&')]),
+     [('src/sending.c', r'if \(intent->if_match != NULL &&', 'if (false \\&\\& intent->if_match != NULL \\&\\&')]),
     ('watermark', 'the watermark is our clock at the end of the walk', ['--lookback', '0 s'],
      [('src/complete.c', r'(cycle->pulled_upto_known = )walk != NULL &&\s+js_walk_watermark\(walk, cycle->stream, &cycle->pulled_upto\);',
        r'\1true;\n\tcycle->pulled_upto = GetCurrentTimestamp();')]),
