@@ -67,9 +67,10 @@ $bench -v module="$place/bench.so" -f "$place/src/test/bench/setup.sql"
 
 printf '%s, %s cores, load %s, %s\n' "$("$bindir"/postgres --version)" "$(nproc)" "$(cut -d' ' -f1-3 /proc/loadavg)" "$(date +%F)"
 
-# app_loop ROUND PASS: the contender that is a process of its own
+# app_loop ROUND PASS: what psql is to run for the contender that is a process
+# of its own
 app_loop() {
-	[ -z "$loop" ] || $run /usr/bin/python3 "$place/src/test/bench/loop.py" "host=$place user=postgres dbname=bench" "$1" "$2"
+	[ -z "$loop" ] || echo "\\! /usr/bin/python3 $place/src/test/bench/loop.py 'host=$place user=postgres dbname=bench' $1 $2"
 }
 
 apply() {
@@ -83,19 +84,22 @@ apply() {
 	else
 		echo "not compared: an application's own loop (there is no python3-psycopg2)"
 	fi
-	$bench -c "SET search_path = bench, public" -c "CALL fill_pms($ROWS)" -c "CALL make_pages(0, 1, $PAGE)" -c "CALL run_round(0, 'load')"
-	app_loop 0 load
-	$bench -c 'VACUUM ANALYZE'
-	for round in $(seq 1 "$ROUNDS"); do
-		{
-			echo "SET search_path = bench, public;"
+	# one backend for all rounds, as the worker is one; what it pays for a page
+	# that it sees first is not measured
+	{
+		echo "SET search_path = bench, public;"
+		echo "CALL fill_pms($ROWS); CALL make_pages(0, 1, $PAGE); CALL run_round(0, 'load');"
+		app_loop 0 load
+		echo "VACUUM ANALYZE;"
+		for round in $(seq 1 "$ROUNDS"); do
 			echo "CALL change_pms($round, $EVERY); CALL make_pages($round, $EVERY, $PAGE);"
 			echo "SELECT format('CALL change_rows(%L, $round, $EVERY)', tab) FROM contender WHERE ord > 0 ORDER BY ord \\gexec"
-			echo "VACUUM; CALL run_round($round, 'delta'); CALL run_round($round, 'echo');"
-		} | $bench
-		app_loop "$round" delta
-		app_loop "$round" echo
-	done
+			echo "VACUUM; SELECT bench.look_at(tab) FROM contender UNION ALL SELECT bench.look_at('jacksync.link') \\g /dev/null"
+			echo "CALL run_round($round, 'delta'); CALL run_round($round, 'echo');"
+			app_loop "$round" delta
+			app_loop "$round" echo
+		done
+	} | $bench
 	{
 		echo "SET search_path = bench, public; SELECT * FROM apply_table;"
 		echo "SELECT contender, round(sum(cpu)::numeric / sum(records), 1) AS \"load us/rec\", round(sum(wal) / sum(records)) AS \"WAL B/rec\" FROM result WHERE pass = 'load' GROUP BY 1 ORDER BY 1;"
