@@ -94,6 +94,7 @@ struct JsCycle
 	int64		seen_hash;		/* of what the claim was made on */
 	int64		outdated_record;	/* the last one that lost a race */
 	int64		outdated_hash;
+	char	   *outdated_version;	/* that it was sent with; NULL: none */
 	int			outdated_count;
 
 	/* clock of the PMS minus ours, microseconds: within these */

@@ -34,6 +34,7 @@ static void taken_unseen(JsCycle *cycle, JsHttpResponse *response,
 static void taken_and_shown(JsCycle *cycle, JsHttpResponse *response,
 							Jsonb *record);
 static void outdated(JsCycle *cycle, int status, const char *problem);
+static bool same_as_before(JsCycle *cycle);
 static void rejected(JsCycle *cycle, int status, const char *problem);
 static void doubtful(JsCycle *cycle, const char *problem, bool look);
 static void not_sent(JsCycle *cycle, const char *problem);
@@ -263,8 +264,7 @@ outdated(JsCycle *cycle, int status, const char *problem)
 		doubtful(cycle, problem, true);
 		return;
 	}
-	if ((same_record && cycle->outdated_hash != 0 &&
-		 cycle->outdated_hash == cycle->seen_hash) ||
+	if ((same_record && same_as_before(cycle)) ||
 		intent->external_id == NULL ||
 		js_jsonb_member(cycle->stream->push, "read") == NULL)
 	{
@@ -274,11 +274,29 @@ outdated(JsCycle *cycle, int status, const char *problem)
 	cycle->outdated_count = same_record ? cycle->outdated_count + 1 : 1;
 	cycle->outdated_record = intent->record_id;
 	cycle->outdated_hash = cycle->seen_hash;
+	cycle->outdated_version = intent->if_match ?
+		MemoryContextStrdup(cycle->mcxt, intent->if_match) : NULL;
 	js_outbound_begin(cycle, &apply, "recording the outcome of a push");
 	js_push_outdated(&apply, intent, status);
 	js_outbound_end(cycle, &apply);
 	cycle->again = cycle->outdated_count < MOST_OUTDATED;
 	js_outbound_go_on(cycle);
+}
+
+/*
+ * Is what was read the same as before the last refusal?  Values may be what
+ * they were though somebody wrote them again: the version tells, if there is
+ * one.
+ */
+static bool
+same_as_before(JsCycle *cycle)
+{
+	const char *before = cycle->outdated_version;
+	const char *now = cycle->intent->if_match;
+
+	return cycle->outdated_hash != 0 &&
+		cycle->outdated_hash == cycle->seen_hash &&
+		(before == NULL ? now == NULL : now != NULL && strcmp(before, now) == 0);
 }
 
 /* The PMS does not want it, or it cannot be sent at all. */

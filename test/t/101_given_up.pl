@@ -109,5 +109,25 @@ is($sql->("SELECT conflict_details ->> 'localValue', resolved_by FROM jacksync.a
 is($sql->("SELECT state FROM jacksync.sync_error WHERE error = 'the name is frozen'"), 'resolved', 'the error is over');
 is($sql->("SELECT sync_status FROM jacksync.record WHERE external_id = 'GST-000001'"), 'synced', 'the record is in line');
 
+# what is refused as outdated twice, though it reads as before, was written meanwhile: the version tells
+$sql->("UPDATE jacksync.stream SET push = push - 'read_before_write' WHERE entity = 'guests'; UPDATE guests SET tags = tags || '{patient}' WHERE external_id = 'GST-000003'");
+my $written = sub { my $as_it_was = $pms->record('guests', 'GST-000003'); $pms->edit('guests', 'GST-000003', {}); $pms->put('guests', 'GST-000003', $as_it_was); };
+my $hold = sub { return { kind => 'hold', round => $_[0], match => { method => 'PATCH', path => 'GST-000003' } } };
+my $patches = sub { my ($n) = @_; for (1 .. 1200) { last if $pms->requests('PATCH', qr/GST-000003/) == $n; select undef, undef, undef, 0.05; } };
+$pms->forget_log;
+$pms->faults($hold->(1));
+$session = $node->background_psql('postgres', on_error_stop => 0);
+$session->query_until(qr/started/, "\\echo started\nCALL jacksync.push('guests');\n");
+$patches->(1);
+$written->();
+$pms->faults($hold->(2));
+$patches->(2);
+$written->();
+$pms->heal;
+$session->quit;
+is($pms->requests('PATCH', qr/GST-000003/), 3, 'a push that lost two races is sent a third time');
+like("@{ $pms->record('guests', 'GST-000003')->{tags} }", qr/patient/, 'and arrives');
+is($sql->("SELECT count(*) FROM jacksync.intent WHERE state = 'rejected'"), 0, 'it was no refusal');
+
 $node->stop;
 done_testing();
