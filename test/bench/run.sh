@@ -9,6 +9,7 @@
 #   BUFFERS=512MB                  shared_buffers; more for SIZES of millions
 #   KEEP=1                         leave the cluster to look around (or perf)
 set -euo pipefail
+{								# read as a whole: it may be edited while it runs
 "$(dirname "$0")"/../bin/deps.sh
 . "$(dirname "$0")"/../bin/common.sh
 . "$(dirname "$0")"/worker.sh
@@ -30,6 +31,7 @@ finish() {
 		exit $status
 	fi
 	[ -n "${server:-}" ] && stop_serving
+	[ -n "${burner:-}" ] && kill "$burner" 2>/dev/null || true
 	$run pg_ctl -D "$place/data" stop -m immediate -s >/dev/null 2>&1 || true
 	rm -rf "$place"
 	exit $status
@@ -145,3 +147,5 @@ freshness() {
 }
 
 for part in $PARTS; do $part; done
+exit
+}
