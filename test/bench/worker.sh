@@ -36,10 +36,11 @@ serve() {
 }
 stop_serving() { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }
 
-# serve_pages N: a PMS that has N records, made beforehand
+# serve_pages N: a PMS that has N records, made beforehand; SLOW: milliseconds
+# that it takes for a page
 serve_pages() {
 	$run mkdir -p "$place/pages"
-	serve "$place/src/test/bench/pages.py" "$place/pages" --records "$1" --page "$PAGE"
+	serve "$place/src/test/bench/pages.py" "$place/pages" --records "$1" --page "$PAGE" --slow "${SLOW:-0}"
 }
 
 # watch_worker FILE: writes the most memory of its own to it, until $watched is
