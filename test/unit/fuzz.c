@@ -9,6 +9,7 @@
 
 #include "httpdate.h"
 #include "json.h"
+#include "jsonspan.h"
 #include "jspath.h"
 #include "mail.h"
 #include "merge.h"
@@ -54,6 +55,26 @@ merge_lines(const JsAllocator *allocator, const char *text, size_t size)
 	merged = js_merge_lines(allocator, parts[0], parts[1], parts[1]);
 	if ((merged == NULL) != (parts[1] == NULL))
 		abort();
+}
+
+/* The values of an array are where the parser finds them. */
+static void
+find_spans(const JsAllocator *allocator, const char *text, size_t size,
+		   const JsJson *array)
+{
+	JsJsonSpan *spans;
+	JsJsonError error;
+	int			n;
+	bool		found = js_json_spans(text, size, allocator, &spans, &n, &error);
+
+	if (array == NULL)
+		return;
+	if (!found || n != array->n)
+		abort();
+	for (int i = 0; i < n; i++)
+		if (spans[i].start != js_json_source(array->items[i]) ||
+			spans[i].len != js_json_source_len(array->items[i]))
+			abort();
 }
 
 /* A mail with any subject and body: nothing ends a header or a line early. */
@@ -216,7 +237,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		(void) js_merge(&allocator, NULL, root, again, JS_NEWER_UNKNOWN);
 		(void) js_merge(&allocator, root, root, again, JS_NEWER_PMS);
+		if (root->type == JS_JSON_ARRAY)
+			find_spans(&allocator, text, size, root);
 	}
+	else
+		find_spans(&allocator, text, size, NULL);
 	(void) js_path_parse(text, &allocator);
 	(void) js_http_date(text, &seconds);
 	retry_after(text);

@@ -11,6 +11,7 @@
 
 #include "httpdate.h"
 #include "json.h"
+#include "jsonspan.h"
 #include "jspath.h"
 #include "mail.h"
 #include "merge.h"
@@ -563,6 +564,86 @@ property_equal(int cases)
 	ok(good, "laws of equality");
 }
 
+/* Is what the spans say of an array what the parser says of it? */
+static bool
+spans_agree(const char *text)
+{
+	JsJson	   *root = parse(text);
+	JsJsonSpan *spans;
+	JsJsonError error;
+	int			n;
+
+	if (root == NULL || root->type != JS_JSON_ARRAY ||
+		!js_json_spans(text, strlen(text), &allocator, &spans, &n, &error) ||
+		n != root->n)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		const JsJson *id = root->items[i]->type == JS_JSON_OBJECT ?
+			js_json_get(root->items[i], "id", 2) : NULL;
+
+		if (spans[i].start != js_json_source(root->items[i]) ||
+			spans[i].len != js_json_source_len(root->items[i]))
+			return false;
+		if (spans[i].id != NULL &&
+			(id == NULL || id->len != spans[i].id_len ||
+			 memcmp(id->text, spans[i].id, id->len) != 0))
+			return false;
+	}
+	return true;
+}
+
+/* Values of arrays are found without a look into them. */
+static void
+property_spans(int cases)
+{
+	const char *odd = "[{\"id\":1,\"id\":2},{\"id\":\"\\u0041\"},{\"id\":-1}]";
+	bool		good = true;
+	JsJsonSpan *spans;
+	JsJsonError error;
+	int			n;
+
+	for (int i = 0; i < cases && good; i++)
+	{
+		unsigned long long seed = state;
+		char		text[20000];
+		char	   *at = text;
+		int			members = rnd(4);
+
+		at += sprintf(at, " [%s", rnd(2) ? "\n" : "");
+		for (int j = 0; j < members; j++)
+		{
+			unsigned long long shape = ((unsigned long long) rnd(1 << 30) << 30) | rnd(1 << 30);
+			unsigned	kind = rnd(4);
+
+			if (kind > 0)
+				at += sprintf(at, "{\"%s\" : ", kind == 1 ? "id" : "x");
+			write_random(&at, &shape, rnd(16), 2);
+			if (kind > 0)
+				at += sprintf(at, kind == 3 ? ",\"id\":\"A%d\"}" : "}", j);
+			if (j < members - 1)
+				at += sprintf(at, " ,\t");
+		}
+		sprintf(at, "] ");
+		good = spans_agree(text);
+		if (!good)
+			printf("# case %d, seed %llu: %s\n", i, seed, text);
+		used = 0;
+	}
+	ok(good, "spans are what the parser finds");
+	ok(spans_agree("[{\"a\":\"]}\\\"{\",\"id\":\"x\"},[[\"]\"]],\"\\\\\",-1.5e3,null,{}]"),
+	   "brackets and quotes in texts");
+	ok(!js_json_spans("[1,2", 4, &allocator, &spans, &n, &error) &&
+	   !js_json_spans("{}", 2, &allocator, &spans, &n, &error) &&
+	   !js_json_spans("[\"a\\", 4, &allocator, &spans, &n, &error) &&
+	   !js_json_spans("[1]x", 4, &allocator, &spans, &n, &error) &&
+	   !js_json_spans("", 0, &allocator, &spans, &n, &error),
+	   "what has no structure is refused");
+	ok(js_json_spans(odd, strlen(odd), &allocator, &spans, &n, &error) && n == 3 &&
+	   spans[0].id == NULL && spans[1].id == NULL && spans[2].id == NULL,
+	   "an id that is not plain is none");
+}
+
 static void
 test_dates(void)
 {
@@ -636,6 +717,7 @@ main(int argc, char **argv)
 	test_mail();
 	property_merge(cases / 4);
 	property_equal(cases / 10);
+	property_spans(cases / 10);
 	property_plan(cases);
 	printf("1..%d\n", tests);
 	return failures > 0;
