@@ -167,6 +167,47 @@ test_json(void)
 	   "what is blank");
 }
 
+/* Predicates: jsonpath's own answers. */
+static void
+test_predicates(void)
+{
+	static const struct
+	{
+		const char *predicate;
+		const char *json;
+		int			holds;		/* -1: not one of these */
+	}			cases[] = {
+		{"($.\"deleted\" == true)", "{\"deleted\":true}", 1},
+		{"($.\"deleted\" == true)", "{\"deleted\":false}", 0},
+		{"($.\"deleted\" == true)", "{\"deleted\":\"true\"}", 0},
+		{"($.\"deleted\" == true)", "{}", 0},
+		{"($.\"deleted\" == true)", "[]", 0},
+		{"($.\"n\" == 1)", "{\"n\":1.0}", 1},
+		{"($.\"n\" == 1)", "{\"n\":[0,1]}", 1},
+		{"($.\"n\" == null)", "{\"n\":null}", 1},
+		{"($.\"s\".\"t\" == \"a == b\")", "{\"s\":{\"t\":\"a == b\"}}", 1},
+		{"($[*].\"a\" == 2)", "[{\"a\":1},{\"a\":2}]", 1},
+		{"($.\"a == b\" == 1)", "{}", -1},
+		{"($.\"a\" == $.\"b\")", "{}", -1},
+		{"($.\"a\" == true && $.\"b\" == true)", "{}", -1},
+		{"($.\"a\" != true)", "{}", -1},
+		{"strict ($.\"a\" == true)", "{}", -1},
+		{"(exists ($.\"a\"))", "{}", -1},
+		{"($.\"a\" > 1)", "{}", -1},
+		{"$.\"a\"", "{}", -1},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+	{
+		JsPredicate *predicate = js_predicate_parse(cases[i].predicate,
+													&allocator);
+
+		ok((predicate == NULL ? -1 :
+			js_predicate_holds(predicate, parse(cases[i].json), &allocator)) ==
+		   cases[i].holds, cases[i].predicate);
+	}
+}
+
 static void
 test_paths(void)
 {
@@ -211,6 +252,31 @@ test_paths(void)
 		   !missing && strcmp(text_of(&array), cases[i].found) == 0,
 		   cases[i].path);
 	}
+	/* the first value alone, and a path that is one member */
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+	{
+		JsPath	   *path = js_path_parse(cases[i].path, &allocator);
+		JsJson	   *json = parse(cases[i].json);
+		JsJson	  **items;
+		int			n;
+		bool		missing;
+
+		js_path_eval(path, json, &allocator, &items, &n, &missing);
+		ok(js_path_one(path, json, &allocator) == (n > 0 ? items[0] : NULL),
+		   cases[i].path);
+	}
+	{
+		size_t		len = 0;
+		const char *key = js_path_key(js_path_parse("$.\"a b\"", &allocator),
+									  &len);
+
+		ok(key != NULL && len == 3 && memcmp(key, "a b", 3) == 0 &&
+		   js_path_key(js_path_parse("$", &allocator), &len) == NULL &&
+		   js_path_key(js_path_parse("$.a.b", &allocator), &len) == NULL &&
+		   js_path_key(js_path_parse("$[0]", &allocator), &len) == NULL,
+		   "a path that is one member");
+	}
+	test_predicates();
 	ok(js_path_parse("$.a ? (@.b == 1)", &allocator) == NULL &&
 	   js_path_parse("strict $.a", &allocator) == NULL &&
 	   js_path_parse("$.a.size()", &allocator) == NULL &&
