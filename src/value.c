@@ -426,7 +426,7 @@ js_jsonb_time(TimestampTz time)
 
 	/* on a clock in UTC it is the same number of microseconds */
 	JsonEncodeDateTime(text, TimestampGetDatum(time), TIMESTAMPOID, NULL);
-	strcat(text, "Z");
+	strlcat(text, "Z", sizeof(text));
 	return js_jsonb_string(text);
 }
 
