@@ -32,6 +32,7 @@ OBJS = \
 	src/txn.o \
 	src/wake.o \
 	src/heap.o \
+	src/heapread.o \
 	src/shared.o \
 	src/progress.o \
 	src/live.o \
@@ -68,6 +69,7 @@ OBJS = \
 	src/streamtree.o \
 	src/page.o \
 	src/body.o \
+	src/foldlog.o \
 	src/fold.o \
 	src/fieldstate.o \
 	src/bases.o \

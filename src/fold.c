@@ -13,12 +13,8 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
-#include "executor/tuptable.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -26,6 +22,7 @@
 
 #include "compat.h"
 #include "fold.h"
+#include "foldlog.h"
 #include "heap.h"
 #include "jacksync.h"
 #include "jsonb.h"
@@ -34,36 +31,7 @@
 #include "secure.h"
 #include "statement.h"
 
-#define FOLD_LIMIT 5000			/* changes in one transaction */
-#define BUCKETS 4096
-#define FILTER_BYTES 8192
-
-/* A row of the log. */
-typedef struct Change
-{
-	ItemPointerData tid;
-	char		op;
-	bool		waiting;
-	bool		taken;
-	uint32		hash;			/* of the key that the row had before */
-	int64		id;
-	TimestampTz at;
-	char	   *local_id;
-	char	   *old_local_id;	/* NULL: the same */
-	bytea	   *columns;		/* NULL: any */
-	struct Change *next;		/* of the same bucket */
-} Change;
-
-/* The log of one entity as it was read. */
-struct JsFoldLog
-{
-	Change	   *changes;
-	int			n;
-	int			room;
-	bool		more;			/* those behind FOLD_LIMIT + 1 were left out */
-	Change	  **buckets;
-	uint8		filter[FILTER_BYTES];	/* bits of the hashes that are there */
-};
+#define BUCKETS 4096			/* of the rows of one fold */
 
 /* What happened to one row. */
 typedef struct RowChanges
@@ -88,25 +56,16 @@ typedef struct ChangeList
 } ChangeList;
 
 static int	fold_log(JsFoldLog *log, JsEntity *entity, int32 stream_id);
-static JsFoldLog *read_log(JsEntity *entity);
-static void keep_first(JsFoldLog *log);
-static void read_change(Change *change, TupleTableSlot *slot);
-static int	compare_changes(const void *a, const void *b);
-static void index_log(JsFoldLog *log);
-static Change *find_change(JsFoldLog *log, const char *local_id,
-						   uint32 hash);
-static bool is_about(Change *change, const char *local_id, uint32 hash);
 static int	take(JsFoldLog *log, JsEntity *entity, int32 stream_id, int most);
 static void add_change(RowChanges *changes, JsEntity *entity,
-					   Change *change);
+					   JsChange *change);
 static RowChanges *new_row(JsEntity *entity, const char *local_id);
 static RowChanges *changes_of(ChangeList *list, JsEntity *entity,
 							  const char *local_id);
 static void rename_row(ChangeList *list, RowChanges *changes,
 					   char *local_id);
-static uint32 hash_key(const char *local_id);
 static void note_columns(RowChanges *changes, JsEntity *entity,
-						 Change *change);
+						 JsChange *change);
 static void mark_record(JsEntity *entity, int32 stream_id,
 						RowChanges *changes);
 static void mark_new_row(JsEntity *entity, int32 stream_id,
@@ -119,7 +78,7 @@ static Jsonb *merge_times(JsEntity *entity, Jsonb *times,
 						  RowChanges *changes);
 
 /*
- * Take up the changes of an entity that are committed, at most FOLD_LIMIT.
+ * Take up the changes of an entity that are committed, at most JS_FOLD_LIMIT.
  * New rows are to go out through stream_id (0: through none).  Returns how
  * many changes were taken.  SPI is connected, the settings are pinned, and
  * the caller is inside js_internal_user().
@@ -127,7 +86,7 @@ static Jsonb *merge_times(JsEntity *entity, Jsonb *times,
 int
 js_fold(JsEntity *entity, int32 stream_id)
 {
-	return fold_log(read_log(entity), entity, stream_id);
+	return fold_log(js_log_read(entity), entity, stream_id);
 }
 
 /* Take up the changes of a log that was read. */
@@ -142,7 +101,7 @@ fold_log(JsFoldLog *log, JsEntity *entity, int32 stream_id)
 	js_heap_page_begin(&page);
 	PG_TRY();
 	{
-		n = take(log, entity, stream_id, Min(log->n, FOLD_LIMIT));
+		n = take(log, entity, stream_id, Min(log->n, JS_FOLD_LIMIT));
 	}
 	PG_CATCH();
 	{
@@ -163,8 +122,8 @@ fold_log(JsFoldLog *log, JsEntity *entity, int32 stream_id)
 JsFoldLog *
 js_fold_begin(JsEntity *entity, int32 stream_id)
 {
-	JsFoldLog  *log = read_log(entity);
-	bool		all = log->n > FOLD_LIMIT;
+	JsFoldLog  *log = js_log_read(entity);
+	bool		all = log->n > JS_FOLD_LIMIT;
 
 	if (log->n == 0)
 		return NULL;
@@ -175,7 +134,7 @@ js_fold_begin(JsEntity *entity, int32 stream_id)
 		(void) fold_log(log, entity, stream_id);
 		return NULL;
 	}
-	index_log(log);
+	js_log_index(log);
 	return log;
 }
 
@@ -184,7 +143,7 @@ bool
 js_fold_has(JsFoldLog *log, const char *local_id)
 {
 	return log != NULL && local_id != NULL &&
-		find_change(log, local_id, hash_key(local_id)) != NULL;
+		js_log_find(log, local_id, js_log_hash(local_id)) != NULL;
 }
 
 /*
@@ -200,17 +159,17 @@ js_fold_link(JsFoldLog *log, JsEntity *entity, JsLink *link)
 	if (!js_fold_has(log, link->local_id))
 		return;
 	changes = new_row(entity, link->local_id);
-	for (Change *change = find_change(log, link->local_id, changes->hash);
+	for (JsChange *change = js_log_find(log, link->local_id, changes->hash);
 		 change != NULL; change = change->next)
-		if (is_about(change, link->local_id, changes->hash))
+		if (js_log_about(change, link->local_id, changes->hash))
 		{
 			add_change(changes, entity, change);
 			n++;
 		}
 	link->taken = palloc(sizeof(ItemPointerData) * n);
-	for (Change *change = find_change(log, link->local_id, changes->hash);
+	for (JsChange *change = js_log_find(log, link->local_id, changes->hash);
 		 change != NULL; change = change->next)
-		if (is_about(change, link->local_id, changes->hash))
+		if (js_log_about(change, link->local_id, changes->hash))
 		{
 			link->taken[link->ntaken++] = change->tid;
 			change->taken = true;
@@ -230,139 +189,6 @@ js_fold_some(JsFoldLog *log, JsEntity *entity, int32 stream_id, int most)
 	(void) take(log, entity, stream_id, most);
 }
 
-/* Read the changes of an entity, in their order. */
-static JsFoldLog *
-read_log(JsEntity *entity)
-{
-	JsFoldLog  *log = palloc0(sizeof(JsFoldLog));
-	Relation	rel = table_open(entity->change_relid, RowExclusiveLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan;
-
-	PushActiveSnapshot(GetTransactionSnapshot());
-	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		slot_getallattrs(slot);
-		if (DatumGetInt32(slot->tts_values[JS_CHANGE_ENTITY]) !=
-			entity->entity_id)
-			continue;
-		if (log->n == 4 * FOLD_LIMIT)
-			keep_first(log);
-		if (log->more && DatumGetInt64(slot->tts_values[JS_CHANGE_ID]) >
-			log->changes[FOLD_LIMIT].id)
-			continue;
-		if (log->n == log->room)
-		{
-			log->room = Max(log->room * 2, 64);
-			log->changes = log->changes == NULL ?
-				palloc(sizeof(Change) * log->room) :
-				repalloc_huge(log->changes, sizeof(Change) * log->room);
-		}
-		read_change(&log->changes[log->n++], slot);
-	}
-	table_endscan(scan);
-	PopActiveSnapshot();
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
-	if (log->n > 1)
-		qsort(log->changes, log->n, sizeof(Change), compare_changes);
-	return log;
-}
-
-/*
- * Of a log that is long, only the beginning is wanted: what is one more than
- * FOLD_LIMIT says that it is.
- */
-static void
-keep_first(JsFoldLog *log)
-{
-	qsort(log->changes, log->n, sizeof(Change), compare_changes);
-	while (log->n > FOLD_LIMIT + 1)
-	{
-		Change	   *change = &log->changes[--log->n];
-
-		pfree(change->local_id);
-		if (change->old_local_id != NULL)
-			pfree(change->old_local_id);
-		if (change->columns != NULL)
-			pfree(change->columns);
-	}
-	log->more = true;
-}
-
-/* Copy one. */
-static void
-read_change(Change *change, TupleTableSlot *slot)
-{
-	Datum	   *values = slot->tts_values;
-	bool	   *nulls = slot->tts_isnull;
-
-	memset(change, 0, sizeof(Change));
-	change->tid = slot->tts_tid;
-	change->id = DatumGetInt64(values[JS_CHANGE_ID]);
-	change->at = DatumGetTimestampTz(values[JS_CHANGE_AT]);
-	change->op = DatumGetChar(values[JS_CHANGE_OP]);
-	change->waiting = DatumGetBool(values[JS_CHANGE_WAITING]);
-	change->local_id = TextDatumGetCString(values[JS_CHANGE_LOCAL_ID]);
-	if (!nulls[JS_CHANGE_OLD_LOCAL_ID])
-		change->old_local_id =
-			TextDatumGetCString(values[JS_CHANGE_OLD_LOCAL_ID]);
-	if (!nulls[JS_CHANGE_COLUMNS])
-		change->columns = DatumGetByteaPCopy(values[JS_CHANGE_COLUMNS]);
-	change->hash = hash_key(change->old_local_id ? change->old_local_id :
-							change->local_id);
-}
-
-/* Order changes by their numbers. */
-static int
-compare_changes(const void *a, const void *b)
-{
-	int64		left = ((const Change *) a)->id;
-	int64		right = ((const Change *) b)->id;
-
-	return left < right ? -1 : left > right;
-}
-
-/* Make the changes of a row easy to find. */
-static void
-index_log(JsFoldLog *log)
-{
-	log->buckets = palloc0(sizeof(Change *) * BUCKETS);
-	for (int i = log->n - 1; i >= 0; i--)
-	{
-		Change	   *change = &log->changes[i];
-		Change	  **bucket = &log->buckets[change->hash % BUCKETS];
-
-		change->next = *bucket;
-		*bucket = change;
-		log->filter[change->hash % FILTER_BYTES] |=
-			1 << (change->hash / FILTER_BYTES % 8);
-	}
-}
-
-/* The first change of a row that is not taken; NULL: none. */
-static Change *
-find_change(JsFoldLog *log, const char *local_id, uint32 hash)
-{
-	Change	   *change = NULL;
-
-	/* most rows have no change, which is seen without a walk through memory */
-	if (log->filter[hash % FILTER_BYTES] & (1 << (hash / FILTER_BYTES % 8)))
-		change = log->buckets[hash % BUCKETS];
-	while (change != NULL && !is_about(change, local_id, hash))
-		change = change->next;
-	return change;
-}
-
-/* Is a change of this row, and not taken? */
-static bool
-is_about(Change *change, const char *local_id, uint32 hash)
-{
-	return change->hash == hash && !change->taken &&
-		strcmp(change->local_id, local_id) == 0;
-}
-
 /*
  * Delete the first changes of a log, at most so many, sum them up by row, and
  * mark their records.  Leaves to others what they are taking.
@@ -376,7 +202,7 @@ take(JsFoldLog *log, JsEntity *entity, int32 stream_id, int most)
 
 	for (int i = 0; i < log->n && n < most; i++)
 	{
-		Change	   *change = &log->changes[i];
+		JsChange   *change = &log->changes[i];
 		RowChanges *changes;
 
 		if (change->taken)
@@ -401,7 +227,7 @@ take(JsFoldLog *log, JsEntity *entity, int32 stream_id, int most)
 
 /* Add a change to what is known of its row. */
 static void
-add_change(RowChanges *changes, JsEntity *entity, Change *change)
+add_change(RowChanges *changes, JsEntity *entity, JsChange *change)
 {
 	changes->at = Max(changes->at, change->at);
 	changes->deleted = change->op == 'd';
@@ -415,7 +241,7 @@ add_change(RowChanges *changes, JsEntity *entity, Change *change)
 static RowChanges *
 changes_of(ChangeList *list, JsEntity *entity, const char *local_id)
 {
-	uint32		hash = hash_key(local_id);
+	uint32		hash = js_log_hash(local_id);
 	RowChanges *changes;
 
 	for (changes = list->buckets[hash % BUCKETS]; changes != NULL;
@@ -439,7 +265,7 @@ new_row(JsEntity *entity, const char *local_id)
 	changes->first_id = changes->local_id = pstrdup(local_id);
 	changes->at = DT_NOBEGIN;
 	changes->field_at = palloc0(sizeof(TimestampTz) * Max(entity->nfields, 1));
-	changes->hash = hash_key(local_id);
+	changes->hash = js_log_hash(local_id);
 	return changes;
 }
 
@@ -453,21 +279,14 @@ rename_row(ChangeList *list, RowChanges *changes, char *local_id)
 		place = &(*place)->bucket;
 	*place = changes->bucket;
 	changes->local_id = local_id;
-	changes->hash = hash_key(local_id);
+	changes->hash = js_log_hash(local_id);
 	changes->bucket = list->buckets[changes->hash % BUCKETS];
 	list->buckets[changes->hash % BUCKETS] = changes;
 }
 
-/* The hash of a key. */
-static uint32
-hash_key(const char *local_id)
-{
-	return hash_bytes((const unsigned char *) local_id, strlen(local_id));
-}
-
 /* Note the time of the fields that a change touched: none named, all. */
 static void
-note_columns(RowChanges *changes, JsEntity *entity, Change *change)
+note_columns(RowChanges *changes, JsEntity *entity, JsChange *change)
 {
 	bytea	   *bits = change->columns;
 
@@ -497,7 +316,10 @@ mark_record(JsEntity *entity, int32 stream_id, RowChanges *changes)
 
 	if (link->state == JS_TOMBSTONE && (changes->deleted || changes->inserted))
 	{
-		/* the row that was kept is gone: its key is another row's, or nobody's */
+		/*
+		 * the row that was kept is gone: its key is another row's, or
+		 * nobody's
+		 */
 		link->local_id = NULL;
 		js_link_update(link);
 		if (!changes->deleted)

@@ -41,8 +41,8 @@ typedef struct JsHeap
 	TupleTableSlot *fresh;		/* a version to be written */
 	TupleTableSlot **many;		/* many of them (js_heap_slots) */
 	int			nmany;
-	ItemPointerData root;		/* where indexes find the row that was found or
-								 * written; invalid: not known */
+	ItemPointerData root;		/* where indexes find the row that was found
+								 * or written; invalid: not known */
 	JsColumnPermissions *columns;	/* its updatedCols an UPDATE names */
 	BlockNumber nblocks;		/* it had at least so many */
 	bool		kept;			/* until js_heap_page_end() */
@@ -85,17 +85,9 @@ extern void js_heap_append_many(JsHeap *heap, int n, bool ours);
 extern JsHeap *js_heap_open(Oid relid);
 extern JsHeap *js_heap_ours(const char *name);
 extern void js_heap_close(JsHeap *heap);
-extern JsHeapIndex *js_heap_index(JsHeap *heap, Oid indexid, int nkeys);
-extern bool js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique,
-						 bool write);
-extern void js_heap_prefetch(JsHeap *heap, const ItemPointerData *roots,
-							 int n);
-extern bool js_heap_fetch(JsHeap *heap, ItemPointer root, bool write);
-extern JsHeapLock js_heap_lock(JsHeap *heap, bool skip_locked);
 extern JsHeapLock js_heap_update(JsHeap *heap, ItemPointer tid,
 								 bool locked, Size space);
 extern JsHeapLock js_heap_delete(JsHeap *heap, ItemPointer tid);
-extern bool js_heap_untouched(JsHeap *heap);
 extern bool js_heap_update_fire(JsHeap *heap);
 extern bool js_heap_insert(JsHeap *heap);
 extern void js_heap_append(JsHeap *heap);
