@@ -27,6 +27,7 @@ class Store(fake_pms.Store):
         self.read_at = {}               # id -> when the extension read it by itself
         self.patched = 0
         self.refused, self.unread = set(), 0    # R5: refused as outdated, and not read since
+        self.seen_at, self.listed_at = {}, 0    # when it was read, by itself or in a list
         super().__init__(options)
 
     def fill(self, options):
@@ -44,23 +45,29 @@ class Store(fake_pms.Store):
 
 
 class Handler(fake_pms.Handler):
+    def fault(self, path):
+        self.began = time.time()        # before it is made slow
+        return super().fault(path)
+
     def record(self, coll, rid, *part):
         self.rid = rid
         if self.command == 'GET':
-            self.store.read_at[rid] = time.time()
+            self.store.read_at[rid] = self.store.seen_at[rid] = time.time()
             self.store.refused.discard(rid)
         super().record(coll, rid, *part)
         if self.command != 'GET':
             self.store.read_at.pop(rid, None)
 
     def reply(self, status, *args, **more):
-        if status == 412 and not self.quiet:    # noted before the answer can be acted upon
+        # noted before the answer can be acted upon; but not of a request that is so slow that we have looked since
+        if status == 412 and not self.quiet and max(self.store.listed_at, self.store.seen_at.get(self.rid, 0)) < self.began:
             self.store.unread += self.rid in self.store.refused
             self.store.refused.add(self.rid)
         super().reply(status, *args, **more)
 
     def collection(self, coll):
         self.store.refused.clear()
+        self.store.listed_at = time.time()
         super().collection(coll)
 
 
