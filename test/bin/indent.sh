@@ -24,8 +24,9 @@ build >/dev/null
 bad=0
 for file in src/*.c src/*.h; do
 	cp "$file" "$place/x.c"
-	pg_bsd_indent -bad -bap -bbb -bc -bl -cli1 -cp33 -cdb -nce -d0 -di12 -nfc1 -i4 -l79 -lp -lpl -nip -npro -sac -tpg -ts4 \
-		-U"$place/typedefs" "$place/x.c" >/dev/null 2>&1 || true
+	# it leaves a backup where it is called
+	(cd "$place" && pg_bsd_indent -bad -bap -bbb -bc -bl -cli1 -cp33 -cdb -nce -d0 -di12 -nfc1 -i4 -l79 -lp -lpl -nip -npro -sac -tpg -ts4 \
+		-U"$place/typedefs" x.c >/dev/null 2>&1) || true
 	cmp -s "$file" "$place/x.c" && continue
 	bad=$((bad + 1))
 	if [ "${1:-}" = -i ]; then
