@@ -60,7 +60,7 @@ static void begin(JsCycle *cycle, JsApply *apply, JsRun *run,
 				  const char *activity);
 
 /* Begin a set; last_record is js_seen_last_record() at the start of the walk. */
-JsSeen *
+JsSeen	   *
 js_seen_begin(MemoryContext mcxt, int64 last_record)
 {
 	JsSeen	   *seen = MemoryContextAllocZero(mcxt, sizeof(JsSeen));
@@ -291,7 +291,7 @@ forget_seen(JsApply *apply, JsSeen *seen)
 		ids = lappend(ids, js_get_text(row, 1));
 	foreach(cell, ids)
 		if (was_seen(seen, lfirst(cell)))
-			js_deletes_forget(apply, lfirst(cell));
+		js_deletes_forget(apply, lfirst(cell));
 }
 
 /*

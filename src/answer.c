@@ -31,7 +31,7 @@ static JsStream shape_of_one(JsStream *stream, Jsonb *read);
 static char *last_segment(const char *location);
 
 /* Variables for a request about one record; intent may be NULL. */
-JsVars *
+JsVars	   *
 js_record_vars(JsCycle *cycle, const char *external_id, JsIntent *intent)
 {
 	JsVars	   *vars = js_cycle_vars(cycle);
@@ -78,7 +78,7 @@ typed_id(JsCycle *cycle, const char *external_id)
  * record, if a value of it cannot be sent, else NULL.  Other errors are those
  * of the configuration.
  */
-char *
+char	   *
 js_make_request(JsCycle *cycle, JsMakeRequest make, JsHttpRequest *request)
 {
 	Making		making = {cycle, make, request};
@@ -122,7 +122,7 @@ js_answer_kind(JsCycle *cycle, JsHttpResponse *response)
 }
 
 /* The body of an answer; NULL if there is none, or none that can be kept. */
-Jsonb *
+Jsonb	   *
 js_answer_document(JsHttpResponse *response)
 {
 	JsAllocator allocator = js_allocator();
@@ -139,7 +139,7 @@ js_answer_document(JsHttpResponse *response)
 }
 
 /* The records in an answer, by the paths of a template, or else the stream's. */
-List *
+List	   *
 js_answer_records(JsCycle *cycle, JsHttpResponse *response, Jsonb *template)
 {
 	char	   *path = js_option_text(template, "record_path");
@@ -185,7 +185,7 @@ shape_of_one(JsStream *stream, Jsonb *read)
  * The record in an answer, if the answer is one: it must have the id that we
  * asked for (NULL: any).
  */
-Jsonb *
+Jsonb	   *
 js_answer_record(JsCycle *cycle, JsHttpResponse *response,
 				 const char *external_id)
 {
@@ -218,7 +218,7 @@ js_answer_record(JsCycle *cycle, JsHttpResponse *response,
  * the body or the name of a header; else in the record that was answered;
  * else at the end of the address in Location.  NULL: it did not say.
  */
-char *
+char	   *
 js_answer_new_id(JsCycle *cycle, JsOperation *operation,
 				 JsHttpResponse *response, Jsonb *document)
 {
@@ -280,7 +280,7 @@ js_answer_tells(JsApply *apply, JsIntent *intent, Jsonb *raw)
 }
 
 /* What the PMS said, without our secrets. */
-char *
+char	   *
 js_answer_words(JsCycle *cycle, const char *text)
 {
 	return js_server_redact(cycle->server, text);

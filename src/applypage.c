@@ -309,7 +309,7 @@ js_apply_text(JsApply *apply, const char *page, size_t len)
 	JsJson	   *root;
 	List	   *records = NIL;
 	bool		trees = GetDatabaseEncoding() == PG_UTF8 && apply->plain &&
-		js_rowheap_obstacle(apply->entity) == NULL;
+	js_rowheap_obstacle(apply->entity) == NULL;
 
 	if (trees && apply_spans(apply, page, len))
 		return;

@@ -434,7 +434,8 @@ step_of(const char *text, size_t len, bool number_is_index)
 	if (len >= 2 && (text[0] == '"' || text[0] == '\'') &&
 		text[len - 1] == text[0])
 	{
-		text++;
+		text	  ++;
+
 		len -= 2;
 		number_is_index = false;
 	}
@@ -536,14 +537,14 @@ set_element(Jsonb *target, int index, List *rest, Jsonb *value)
 {
 	JsonbParseState *state = NULL;
 	bool		is_array = target != NULL && JB_ROOT_IS_ARRAY(target) &&
-		!JB_ROOT_IS_SCALAR(target);
+	!JB_ROOT_IS_SCALAR(target);
 	int			n = is_array ? JB_ROOT_COUNT(target) : 0;
 
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < Max(n, index + 1); i++)
 	{
 		Jsonb	   *element = i < n ?
-			js_jsonb_from_value(getIthJsonbValueFromContainer(&target->root, i)) : NULL;
+		js_jsonb_from_value(getIthJsonbValueFromContainer(&target->root, i)) : NULL;
 
 		if (i == index)
 			element = set_at(element, rest, value);

@@ -392,7 +392,7 @@ log_change(JsEntity *entity, char op, bool waiting, const char *local_id,
 		Int64GetDatum(nextval_internal(entity->change_seq, false));
 	/* what a trigger derives from what we write is nobody's edit */
 	values[JS_CHANGE_AT] = TimestampTzGetDatum(op == 'u' && js_row_write_active() ?
-											DT_NOBEGIN : GetCurrentTimestamp());
+											   DT_NOBEGIN : GetCurrentTimestamp());
 	values[JS_CHANGE_ENTITY] = Int32GetDatum(entity->entity_id);
 	values[JS_CHANGE_OP] = CharGetDatum(op);
 	values[JS_CHANGE_WAITING] = BoolGetDatum(waiting);

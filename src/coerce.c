@@ -84,7 +84,7 @@ static char *text_member(Jsonb *entry, const char *name);
  * The value of a field in a record; NULL: it is not there.  A field without
  * an entry is the member of its name.
  */
-Jsonb *
+Jsonb	   *
 js_field_read(JsStream *stream, JsField *field, Jsonb *raw)
 {
 	JsFieldSpec *spec = spec_of(stream, field->name);
@@ -97,7 +97,7 @@ js_field_read(JsStream *stream, JsField *field, Jsonb *raw)
 }
 
 /* The value of a field out of what was found at its path, or NULL. */
-Jsonb *
+Jsonb	   *
 js_field_make(JsStream *stream, JsField *field, Jsonb *value)
 {
 	JsFieldSpec *spec = spec_of(stream, field->name);
@@ -138,7 +138,7 @@ js_field_way(JsStream *stream, JsField *field, JsFieldWay *way)
  * written in the zone of the field.  A value that no code stands for goes as
  * it is.
  */
-Jsonb *
+Jsonb	   *
 js_record_push_value(JsStream *stream, JsField *field, Jsonb *value)
 {
 	JsFieldSpec *spec = spec_of(stream, field->name);
@@ -164,7 +164,8 @@ js_record_push_value(JsStream *stream, JsField *field, Jsonb *value)
 		}
 	}
 	text = js_scalar_text(value);
-	if (spec->zone != NULL && text != NULL &&
+
+	if (spec->zone != NULL && text !=NULL &&
 		(field->column.basetype == TIMESTAMPTZOID ||
 		 field->column.basetype == TIMESTAMPOID) &&
 		parse_time(text, spec->zone, &time))
@@ -336,7 +337,7 @@ is_listed(Jsonb *list, Jsonb *value)
 		js_jsonb_from_value(getIthJsonbValueFromContainer(&list->root, i));
 		char	   *other = js_scalar_text(element);
 
-		if (text != NULL ? other != NULL && strcmp(text, other) == 0 :
+		if (text !=NULL ? other != NULL && strcmp(text, other) == 0 :
 			js_jsonb_same(element, value))
 			return true;
 	}
@@ -430,6 +431,7 @@ zoned(JsColumn *column, const char *zone, Jsonb *value)
 	else if (scalar.type != jbvString || zone == NULL)
 		return value;
 	text = js_scalar_text(value);
+
 	if (!parse_time(text, zone, &time))
 		return value;
 	if (column->basetype == TIMESTAMPTZOID)
@@ -515,7 +517,7 @@ says_zone(const char *text)
 }
 
 /* The text of a scalar; NULL for null, arrays and objects. */
-char *
+char	   *
 js_scalar_text(Jsonb *json)
 {
 	JsonbValue	value;

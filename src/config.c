@@ -134,7 +134,7 @@ refresh(void)
  * Look an entity up.  Unless missing_ok, an unknown one is an error that
  * lists those that exist.
  */
-JsEntity *
+JsEntity   *
 js_entity_by_name(const char *name, bool missing_ok)
 {
 	static JsStatement statement = {
@@ -163,7 +163,7 @@ js_entity_by_name(const char *name, bool missing_ok)
 }
 
 /* The same by number; NULL if there is none. */
-JsEntity *
+JsEntity   *
 js_entity_by_id(int32 entity_id)
 {
 	static JsStatement statement = {
@@ -209,33 +209,40 @@ load(JsStatement *statement, JsArgs *args)
 		entity->relid = DatumGetObjectId(js_get_int4(0, 3));
 		entity->external.name = js_get_text(0, 4);
 		text = js_get_text(0, 5);
-		if (text != NULL)
+
+		if (text !=NULL)
 		{
 			entity->property = palloc0(sizeof(JsColumn));
 			entity->property->name = text;
 		}
 		entity->enabled = js_get_bool(0, 6);
 		text = js_get_text(0, 7);
+
 		entity->on_local_edit = strcmp(text, "keep") == 0 ? JS_EDIT_KEEP :
 			strcmp(text, "warn") == 0 ? JS_EDIT_WARN :
 			strcmp(text, "reject") == 0 ? JS_EDIT_REJECT : JS_EDIT_REVERT;
 		text = js_get_text(0, 8);
+
 		entity->on_pms_delete = strcmp(text, "delete") == 0 ? JS_DELETE_DELETE :
 			strcmp(text, "mark") == 0 ? JS_DELETE_MARK : JS_DELETE_KEEP;
 		text = js_get_text(0, 9);
+
 		entity->on_local_delete = strcmp(text, "push") == 0 ? JS_DELETE_PUSH :
 			strcmp(text, "ignore") == 0 ? JS_DELETE_IGNORE : JS_DELETE_RESTORE;
 		text = js_get_text(0, 10);
+
 		entity->seed = hash_bytes_extended((unsigned char *) text,
 										   strlen(text), 0);
 		text = js_get_text(0, 11);
-		if (text != NULL)
+
+		if (text !=NULL)
 		{
 			entity->urgency = palloc0(sizeof(JsColumn));
 			entity->urgency->name = text;
 		}
 		text = js_get_text(0, 12);
-		if (text != NULL)
+
+		if (text !=NULL)
 		{
 			entity->deleted = palloc0(sizeof(JsColumn));
 			entity->deleted->name = text;
@@ -327,7 +334,7 @@ load_rules(JsEntity *entity)
 
 		entity->seed = hash_bytes_extended((unsigned char *) name,
 										   strlen(name), entity->seed);
-		if (text != NULL)
+		if (text !=NULL)
 			entity->seed = hash_bytes_extended((unsigned char *) text,
 											   strlen(text), entity->seed);
 		if (strcmp(name, "*") == 0)

@@ -73,7 +73,7 @@ js_credential_headers(JsServer *server, JsHttpRequest *request)
 }
 
 /* Base64, as Basic credentials want it. */
-char *
+char	   *
 js_credential_base64(const char *text)
 {
 	int			size = pg_b64_enc_len(strlen(text));

@@ -51,7 +51,7 @@ static void tell_codes(JsCycle *cycle);
  * Start a cycle: read the configuration, open a run.  Errors of the
  * configuration end it; they are recorded like any other.
  */
-JsCycle *
+JsCycle    *
 js_cycle_start(MemoryContext parent, int32 stream_id, bool push_only,
 			   bool narrate)
 {
@@ -184,7 +184,7 @@ js_cycle_new_request(JsCycle *cycle)
 }
 
 /* Variables that every request may use. */
-JsVars *
+JsVars	   *
 js_cycle_vars(JsCycle *cycle)
 {
 	return js_vars_new(CurrentMemoryContext);
@@ -306,7 +306,7 @@ write_state(JsCycle *cycle, int failures, int64 delay)
 		" watermark = CASE WHEN watermark IS NOT DISTINCT FROM $10 THEN $11 ELSE watermark END"
 		" WHERE stream_id = $1 RETURNING last_sync_at, next_due_at, watermark",
 		{INT4OID, INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID,
-			TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	JsArgs		args = {0};
 

@@ -76,7 +76,8 @@ struct JsCycle
 	struct JsReconcile *reconcile;	/* NULL: none under way */
 	struct Settling *settling;	/* of what is absent (absent.c) */
 
-	struct JsCheck *check;		/* the PMS is tried out; NULL: an ordinary cycle */
+	struct JsCheck *check;		/* the PMS is tried out; NULL: an ordinary
+								 * cycle */
 
 	/* push */
 	List	   *unknown;		/* JsIntent */

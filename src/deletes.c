@@ -146,6 +146,6 @@ js_deletes_apply(JsApply *apply)
 	js_apply_page(apply, records);
 	foreach(cell, gone)
 		if (!js_apply_gone(apply, lfirst(cell)))
-			postpone(apply, lfirst(cell));
+		postpone(apply, lfirst(cell));
 	return rows == CHUNK;
 }

@@ -280,6 +280,7 @@ make_mail(Message *message, JsHttpRequest *request)
 	mail.message_id = psprintf("%lld.%d.%s", (long long) GetCurrentTimestamp(),
 							   MyProcPid, mail.from);
 	text = js_mail_build(&allocator, &mail);
+
 	if (text == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_JS_CONFIG),
@@ -289,6 +290,7 @@ make_mail(Message *message, JsHttpRequest *request)
 	request->mail_from = mail.from;
 	request->mail_to = message->recipients;
 	request->body = text;
+
 	request->body_len = strlen(text);
 	if (message->server->auth == JS_AUTH_BASIC)
 	{

@@ -90,7 +90,7 @@ static void store_problem(JsCycle *cycle, JsApply *apply, Wanted *wanted);
  * Returns those that are to be applied as they are: tombstones, and records
  * without an id, which fail.
  */
-List *
+List	   *
 js_details_want(JsCycle *cycle, JsApply *apply, JsStream *source,
 				List *records, bool always)
 {
@@ -296,12 +296,12 @@ static Jsonb *
 given_id(JsStream *stream, Wanted *wanted)
 {
 	Jsonb	   *id = wanted->listed != NULL ?
-		js_path_first(&stream->primary_key, wanted->listed) : NULL;
+	js_path_first(&stream->primary_key, wanted->listed) : NULL;
 	char	   *text = id ? js_scalar_text(id) : NULL;
 
-	return text != NULL && (stream->key_template != NULL ||
-							strcmp(text, wanted->external_id) == 0) ?
-		id : js_jsonb_string(wanted->external_id);
+	return text !=NULL && (stream->key_template != NULL ||
+						   strcmp(text, wanted->external_id) == 0) ?
+	id : js_jsonb_string(wanted->external_id);
 }
 
 /*
@@ -375,7 +375,7 @@ take_answer(JsCycle *cycle, JsHttpResponse *response, List *asked)
 	Jsonb	   *key = js_jsonb_member(shape.detail, "primary_key");
 	JsPage	   *page;
 	bool		gone = response->failure == JS_HTTP_OK &&
-		(response->status == 404 || response->status == 410);
+	(response->status == 404 || response->status == 410);
 
 	if (details->done == NIL)
 		details->tick = cycle->tick;

@@ -300,7 +300,7 @@ js_entity_check(JsEntity *entity)
 }
 
 /* The field of that name, or NULL. */
-JsField *
+JsField    *
 js_entity_field(JsEntity *entity, const char *field)
 {
 	for (int i = 0; i < entity->nfields; i++)
@@ -349,7 +349,7 @@ find_column(JsEntity *entity, const char *column)
  * whatever is no letter, digit or underscore becomes one.  Only ASCII letters
  * have case here.  (jacksync.snake_case() is the same in SQL.)
  */
-char *
+char	   *
 js_entity_snake_case(const char *field)
 {
 	StringInfoData buf;

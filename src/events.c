@@ -126,7 +126,7 @@ events_arrived(JsCycle *cycle, JsHttpResponse *response)
 {
 	char	   *problem = js_cycle_problem(cycle, response);
 	JsPage	   *page = problem == NULL ?
-		read_events(cycle, response, &problem) : NULL;
+	read_events(cycle, response, &problem) : NULL;
 	List	   *ids = NIL;
 	int			fresh = 0;
 
@@ -210,12 +210,12 @@ store_events(JsCycle *cycle, JsPage *page, List **ids)
 	level = js_pin_settings(stream->datetime_zone);
 	foreach(cell, page->records)
 		if (store_event(cycle, lfirst(cell), ids))
-			fresh++;
+		fresh++;
 	foreach(cell, page->bad)
 		if (store_event(cycle,
 						js_jsonb_string(((JsBadRecord *) lfirst(cell))->text),
 						ids))
-			fresh++;
+		fresh++;
 	js_unpin_settings(level);
 	js_arg_name(&args, stream->server);
 	js_arg_jsonb(&args, stream->request);

@@ -32,7 +32,7 @@ typedef struct Fault
 	char		name[32];
 	char		action[32];
 	int			count;
-} Fault;
+}			Fault;
 
 static bool strikes(const char *name, char *action);
 static void strike(const char *name, const char *action);

@@ -217,14 +217,14 @@ js_field_pms(JsColumn *column, JsFieldState *state)
 }
 
 /* The base as JSON; NULL: unknown. */
-Jsonb *
+Jsonb	   *
 js_field_base_json(JsFieldState *state)
 {
 	return state->base_known ? js_jsonb_from_value(&state->base_item) : NULL;
 }
 
 /* What the record says as JSON; NULL: nothing. */
-Jsonb *
+Jsonb	   *
 js_field_pms_json(JsFieldState *state)
 {
 	return state->pms_known ? js_jsonb_from_value(&state->pms_item) : NULL;

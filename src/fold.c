@@ -119,7 +119,7 @@ fold_log(JsFoldLog *log, JsEntity *entity, int32 stream_id)
  * Takes up what is more than a change of values, and everything if there is
  * too much of it.  Returns the rest; NULL: there is none.
  */
-JsFoldLog *
+JsFoldLog  *
 js_fold_begin(JsEntity *entity, int32 stream_id)
 {
 	JsFoldLog  *log = js_log_read(entity);

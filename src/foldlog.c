@@ -29,7 +29,7 @@ static void read_change(JsChange *change, TupleTableSlot *slot);
 static int	compare_changes(const void *a, const void *b);
 
 /* Read the changes of an entity, in their order. */
-JsFoldLog *
+JsFoldLog  *
 js_log_read(JsEntity *entity)
 {
 	JsFoldLog  *log = palloc0(sizeof(JsFoldLog));
@@ -140,7 +140,7 @@ js_log_index(JsFoldLog *log)
 }
 
 /* The first change of a row that is not taken; NULL: none. */
-JsChange *
+JsChange   *
 js_log_find(JsFoldLog *log, const char *local_id, uint32 hash)
 {
 	JsChange   *change = NULL;

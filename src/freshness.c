@@ -240,6 +240,7 @@ judge(FunctionCallInfo fcinfo)
 	Oid			types[3] = {TEXTOID, TEXTOID, NAMEOID};
 	List	   *name = list_make2(makeString(JS_SCHEMA),
 								  makeString("judge_freshness"));
+
 	LOCAL_FCINFO(call, 3);
 	FmgrInfo	function;
 

@@ -579,6 +579,7 @@ parse(Jsonb *json, const JsAllocator *allocator)
 	if (json == NULL)
 		return NULL;
 	text = js_jsonb_out(json);
+
 	if (!js_json_parse(text, strlen(text), &limits, allocator, &tree, &error))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

@@ -35,8 +35,8 @@ js_apply_missing_row(JsApply *apply, JsRecord *record, JsApplied *applied)
 	JsEntity   *entity = apply->entity;
 	JsLink	   *link = applied->link;
 	bool		edited = link->state != JS_TOMBSTONE &&
-		entity->on_local_delete == JS_DELETE_PUSH &&
-		pms_edited(apply, record, link);
+	entity->on_local_delete == JS_DELETE_PUSH &&
+	pms_edited(apply, record, link);
 
 	if (link->state == JS_TOMBSTONE || edited ||
 		entity->on_local_delete == JS_DELETE_RESTORE)
@@ -150,7 +150,7 @@ js_apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 	JsRowState	state = JS_ROW_MISSING;
 	Jsonb	   *before = link->snapshot;
 	bool		marks = entity->on_pms_delete == JS_DELETE_MARK &&
-		entity->deleted != NULL;
+	entity->deleted != NULL;
 	bool		deleted = false;
 
 	if (link->state == JS_TOMBSTONE)

@@ -99,7 +99,7 @@ js_heap_paged(void)
 }
 
 /* Open a table for reading and writing. */
-JsHeap *
+JsHeap	   *
 js_heap_open(Oid relid)
 {
 	bool		paged = js_heap_paged();
@@ -141,7 +141,7 @@ js_heap_open(Oid relid)
 }
 
 /* Open a table of ours by its name, which stays. */
-JsHeap *
+JsHeap	   *
 js_heap_ours(const char *name)
 {
 	JsHeap	   *heap;

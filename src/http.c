@@ -225,7 +225,7 @@ set_mail(JsHttpCall *call, const JsHttpRequest *request)
 {
 	CURL	   *easy = call->easy;
 	bool		tls_needed = !request->allow_http &&
-		!js_http_is_loopback(request->url);
+	!js_http_is_loopback(request->url);
 	ListCell   *cell;
 
 	keep_upload(call, request);

@@ -89,6 +89,6 @@ ipv4_allowed(bool allow_private, uint32 a, bool *loopback)
 		return false;			/* this host, link-local, multicast and up */
 	if ((a >> 24) == 10 || (a >> 20) == 0xAC1 || (a >> 16) == 0xC0A8 ||
 		(a >> 22) == (0x64400000 >> 22))
-		return allow_private; /* RFC 1918 and carrier-grade NAT */
+		return allow_private;	/* RFC 1918 and carrier-grade NAT */
 	return true;
 }

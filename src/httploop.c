@@ -37,7 +37,8 @@
 #define IDLE_CONNECTIONS	4L	/* of one pool, kept for the next request */
 #define OPEN_CONNECTIONS	16L /* of one pool, all in all */
 #define IDLE_POOL_MS		120000	/* then its connections are closed */
-#define POOL_DESCRIPTORS	2	/* that a multi handle has without a connection */
+#define POOL_DESCRIPTORS	2	/* that a multi handle has without a
+								 * connection */
 #define MOST_DESCRIPTORS	(max_safe_fds / 4)	/* then idle ones are closed */
 
 struct JsHttpPool

@@ -45,7 +45,7 @@ js_http_header(JsHttpResponse *response, const char *name)
 }
 
 /* The URL of rel="next" in the Link header; NULL if there is none. */
-char *
+char	   *
 js_http_next_link(JsHttpResponse *response)
 {
 	const char *header = js_http_header(response, "Link");
@@ -72,7 +72,7 @@ js_http_next_link(JsHttpResponse *response)
  * A next page's URL, relative ones completed from url.  NULL if it is on
  * another origin: our credentials do not go there.
  */
-char *
+char	   *
 js_http_same_origin(MemoryContext mcxt, const char *url, const char *next)
 {
 	static const CURLUPart origin[] = {
@@ -136,7 +136,7 @@ js_http_check_header_value(const char *value)
 }
 
 /* The host that an address names; NULL if it names none. */
-char *
+char	   *
 js_http_host(MemoryContext mcxt, const char *url)
 {
 	CURLU	   *parts = curl_url();

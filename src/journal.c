@@ -139,7 +139,7 @@ put(TupleTableSlot *slot, int column, Datum value)
 static void
 put_text(TupleTableSlot *slot, int column, const char *text)
 {
-	if (text != NULL)
+	if (text !=NULL)
 		put(slot, column, CStringGetTextDatum(text));
 }
 
@@ -281,7 +281,7 @@ js_conflict_release(const JsSubject *subject, const char *field)
 }
 
 /* The fields of a record that are held. */
-char **
+char	  **
 js_conflict_fields(int64 record_id, int *n)
 {
 	static JsStatement statement = {

@@ -94,7 +94,7 @@ skip_space(Scanner *s)
 }
 
 /* A value without children. */
-JsJson *
+JsJson	   *
 js_json_make(const JsAllocator *allocator, JsJsonType type)
 {
 	JsJson	   *json = allocator->alloc(allocator->ctx, sizeof(JsJson));
@@ -105,7 +105,7 @@ js_json_make(const JsAllocator *allocator, JsJsonType type)
 }
 
 /* A string of bytes that stay where they are. */
-JsJson *
+JsJson	   *
 js_json_make_string(const JsAllocator *allocator, const char *s, size_t len)
 {
 	JsJson	   *json = js_json_make(allocator, JS_JSON_STRING);
@@ -190,8 +190,8 @@ parse_object(Scanner *s)
 		{
 			room = room == 0 ? 8 : room * 2;
 			object->members = js_grow(s->allocator, object->members,
-								   object->n * sizeof(JsMember),
-								   room * sizeof(JsMember));
+									  object->n * sizeof(JsMember),
+									  room * sizeof(JsMember));
 		}
 		member = &object->members[object->n];
 		member->key = key->text;
@@ -232,12 +232,12 @@ check_keys(Scanner *s, JsJson *object)
 		for (int i = 1; i < object->n; i++)
 			for (int j = 0; j < i; j++)
 				if (js_member_compare(&object->members[i],
-									&object->members[j]) == 0)
+									  &object->members[j]) == 0)
 					object->problem = "a key comes twice in an object";
 		return;
 	}
 	sorted = js_grow(s->allocator, object->members,
-				  object->n * sizeof(JsMember), object->n * sizeof(JsMember));
+					 object->n * sizeof(JsMember), object->n * sizeof(JsMember));
 	qsort(sorted, object->n, sizeof(JsMember), js_member_compare);
 	for (int i = 1; i < object->n; i++)
 		if (js_member_compare(&sorted[i - 1], &sorted[i]) == 0)
@@ -271,8 +271,8 @@ parse_array(Scanner *s)
 		{
 			room = room == 0 ? 8 : room * 2;
 			array->items = js_grow(s->allocator, array->items,
-								array->n * sizeof(JsJson *),
-								room * sizeof(JsJson *));
+								   array->n * sizeof(JsJson *),
+								   room * sizeof(JsJson *));
 		}
 		array->items[array->n++] = item;
 		if (array->problem == NULL)

@@ -21,7 +21,7 @@ static void set_entry(Jsonb *object, int number, JEntry type, uint32 size,
 					  uint32 *len);
 
 /* JSON null. */
-Jsonb *
+Jsonb	   *
 js_jsonb_null(void)
 {
 	JsonbValue	value = {0};
@@ -41,7 +41,7 @@ js_jsonb_is_null(Jsonb *json)
 }
 
 /* The member of an object, or NULL if there is none. */
-Jsonb *
+Jsonb	   *
 js_jsonb_member(Jsonb *object, const char *key)
 {
 	JsonbValue	k = {0};
@@ -57,14 +57,14 @@ js_jsonb_member(Jsonb *object, const char *key)
 }
 
 /* A JsonbValue as a Jsonb of its own. */
-Jsonb *
+Jsonb	   *
 js_jsonb_from_value(JsonbValue *value)
 {
 	return JsonbValueToJsonb(value);
 }
 
 /* Parse JSON text; errors are those of jsonb. */
-Jsonb *
+Jsonb	   *
 js_jsonb_in(const char *text)
 {
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
@@ -72,14 +72,14 @@ js_jsonb_in(const char *text)
 }
 
 /* The text of a Jsonb. */
-char *
+char	   *
 js_jsonb_out(Jsonb *json)
 {
 	return JsonbToCString(NULL, &json->root, VARSIZE_ANY_EXHDR(json));
 }
 
 /* A JSON string. */
-Jsonb *
+Jsonb	   *
 js_jsonb_string(const char *text)
 {
 	JsonbValue	value = {0};
@@ -91,7 +91,7 @@ js_jsonb_string(const char *text)
 }
 
 /* A JSON number. */
-Jsonb *
+Jsonb	   *
 js_jsonb_int8(int64 number)
 {
 	JsonbValue	value = {0};
@@ -115,7 +115,7 @@ js_jsonb_same(Jsonb *a, Jsonb *b)
  * keys, then by bytes.  What pushJsonbValue() and convertToJsonb() make of
  * them, at once; jsonb does not change its form, since it is on disk.
  */
-Jsonb *
+Jsonb	   *
 js_jsonb_object(const char *const *keys, JsonbValue *const *values, int n)
 {
 	Size		room = VARHDRSZ + sizeof(uint32) + 2 * n * sizeof(JEntry);
@@ -239,7 +239,7 @@ js_array_push(JsonbParseState **state, Jsonb *element)
 }
 
 /* The finished object. */
-Jsonb *
+Jsonb	   *
 js_object_end(JsonbParseState *state)
 {
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));

@@ -19,7 +19,7 @@ static const JsMember *next_member(const JsJson *object,
 static void write_string(const char *s, size_t len, JsBuffer *buffer);
 
 /* Memory for more elements: at least doubled. */
-void *
+void	   *
 js_grow(const JsAllocator *allocator, void *old, size_t used, size_t wanted)
 {
 	void	   *new = allocator->alloc(allocator->ctx, wanted);
@@ -51,7 +51,7 @@ compare_bytes(const char *a, size_t alen, const char *b, size_t blen)
 }
 
 /* The member of an object; NULL if there is none, or if it is no object. */
-JsJson *
+JsJson	   *
 js_json_get(const JsJson *object, const char *key, size_t keylen)
 {
 	if (object == NULL || object->type != JS_JSON_OBJECT)
@@ -167,7 +167,7 @@ decimal_of(const JsJson *json)
 {
 	Decimal		d = {0, 0, NULL, NULL};
 	const char *p = json->text;
-	const char *end = json->text + json->len;
+	const char *end = json->text +json->len;
 	const char *point = NULL;
 	const char *mantissa_end;
 	long long	exponent = 0;
@@ -280,7 +280,7 @@ js_buffer_append(JsBuffer *buffer, const char *s, size_t len)
 		while (size < buffer->len + len + 1)
 			size *= 2;
 		buffer->data = js_grow(buffer->allocator, buffer->data, buffer->len,
-							size);
+							   size);
 		buffer->size = size;
 	}
 	if (len > 0)

@@ -61,7 +61,7 @@ static void eval_step(const Step *step, JsJson *item, Found *found);
  * Parse a path.  NULL if it is not a simple one; whether it is valid at all
  * is not said then.
  */
-JsPath *
+JsPath	   *
 js_path_parse(const char *text, const JsAllocator *allocator)
 {
 	JsPath	   *path = allocator->alloc(allocator->ctx, sizeof(JsPath));
@@ -296,7 +296,7 @@ js_predicate_parse(const char *text, const JsAllocator *allocator)
 	if (len < 2 || text[0] != '(' || text[len - 1] != ')')
 		return NULL;
 	copy = allocator->alloc(allocator->ctx, len);
-	memcpy(copy, text + 1, len - 2);
+	memcpy(copy, text +1, len - 2);
 	copy[len - 2] = '\0';
 	/* a path that contains it in a key is not parsed then */
 	at = strstr(copy, " == ");

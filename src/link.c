@@ -203,7 +203,7 @@ find_local(JsHeap *heap, int32 entity_id, const char *local_id)
 }
 
 /* The link of a record by its id at the PMS; NULL if there is none. */
-JsLink *
+JsLink	   *
 js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
 {
 	JsHeap	   *heap = open_links();
@@ -275,7 +275,7 @@ js_link_gate(int32 entity_id, int32 stream_id, const char *external_id,
 }
 
 /* The link of a local row; NULL if there is none. */
-JsLink *
+JsLink	   *
 js_link_by_local(int32 entity_id, const char *local_id)
 {
 	JsHeap	   *heap = open_links();
@@ -291,7 +291,7 @@ js_link_by_local(int32 entity_id, const char *local_id)
  * Lock a link and read its newest version.  NULL if it is gone, or if
  * somebody else holds it and skip_locked is set.
  */
-JsLink *
+JsLink	   *
 js_link_lock(int64 record_id, bool skip_locked)
 {
 	JsHeap	   *heap = open_links();
@@ -320,7 +320,7 @@ js_link_lock(int64 record_id, bool skip_locked)
 }
 
 /* The same for the link of a local row; waits if somebody else holds it. */
-JsLink *
+JsLink	   *
 js_link_lock_local(int32 entity_id, const char *local_id)
 {
 	JsHeap	   *heap = open_links();

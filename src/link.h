@@ -69,7 +69,8 @@ typedef struct JsLink
 	ItemPointerData tid;		/* of the version that was read */
 	bool		untouched;		/* nobody locked or changed that version */
 	bool		locked;			/* we have locked it */
-	Size		space;			/* free on its page when it was read; 0: unknown */
+	Size		space;			/* free on its page when it was read; 0:
+								 * unknown */
 	int			ntaken;			/* rows of the log that go when it is written: */
 	ItemPointerData *taken;		/* what they told is in here */
 } JsLink;

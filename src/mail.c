@@ -49,7 +49,7 @@ js_mail_address_ok(const char *address)
  * The mail as text with CRLF line ends; NULL if an address, the date or the
  * message id cannot be sent.
  */
-char *
+char	   *
 js_mail_build(const JsAllocator *allocator, const JsMail *mail)
 {
 	JsBuffer	buffer;

@@ -75,7 +75,7 @@ as_result(const JsAllocator *allocator, const JsJson *value)
  * Merge three values.  A NULL base means that it is not known: then the
  * result is the union.
  */
-JsJson *
+JsJson	   *
 js_merge(const JsAllocator *allocator, const JsJson *base,
 		 const JsJson *local, const JsJson *pms, JsMergeSide newer)
 {
@@ -306,7 +306,7 @@ merge_members(const JsAllocator *allocator, const JsJson *base,
  * Merge texts line by line.  The result ends with a line break if the side
  * that has one is not alone with it.  NULL is nothing.
  */
-char *
+char	   *
 js_merge_lines(const JsAllocator *allocator, const char *base,
 			   const char *local, const char *pms)
 {
@@ -349,14 +349,15 @@ lines_of(const JsAllocator *allocator, const char *text)
 		if (*p == '\n')
 			n++;
 	array->items = allocator->alloc(allocator->ctx, n * sizeof(JsJson *));
-	while (*text != '\0')
+	while (*text !='\0')
 	{
 		size_t		len = strcspn(text, "\n");
 
 		array->items[array->n++] = js_json_make_string(allocator, text, len);
-		text += len;
+		text	  +=len;
+
 		if (*text == '\n')
-			text++;
+			text	  ++;
 	}
 	return array;
 }

@@ -225,7 +225,7 @@ js_facts_compare(JsEntity *entity, JsRecord *record, JsLink *link, JsRow *row,
  * The fields of which both sides hold different values, though cast and
  * triggers are allowed for: a list of JsDifference.  Writes nothing.
  */
-List *
+List	   *
 js_facts_differences(JsApply *apply, JsRecord *record, JsLink *link,
 					 JsRow *row)
 {

@@ -23,7 +23,7 @@ static bool matches(Jsonb *wanted, Jsonb *value);
 static bool same_scalar(Jsonb *wanted, Jsonb *value);
 
 /* The operations of a kind, in their order. */
-List *
+List	   *
 js_operations(Jsonb *push, const char *kind)
 {
 	Jsonb	   *specs = push ? js_jsonb_member(push, kind) : NULL;
@@ -176,7 +176,7 @@ same_scalar(Jsonb *wanted, Jsonb *value)
 }
 
 /* A text of the configuration, or NULL; without a name the value itself. */
-char *
+char	   *
 js_option_text(Jsonb *options, const char *name)
 {
 	Jsonb	   *value = name ? js_jsonb_member(options, name) : options;
@@ -202,7 +202,7 @@ js_option_true(Jsonb *options, const char *name)
 }
 
 /* The keys of an object: char *.  NULL has none. */
-List *
+List	   *
 js_object_keys(Jsonb *object)
 {
 	JsonbIterator *iterator;

@@ -63,14 +63,14 @@ static void note_time(JsPage *page, const char *text);
  * Take a page apart.  NULL, with the problem said, if it is none: then
  * nothing of it may be used.
  */
-JsPage *
+JsPage	   *
 js_page_read(JsStream *stream, JsHttpResponse *response, char **problem)
 {
 	return read_page(stream, response, false, problem);
 }
 
 /* The same with the records as trees: streamtree.c reads those. */
-JsPage *
+JsPage	   *
 js_page_read_trees(JsStream *stream, JsHttpResponse *response, char **problem)
 {
 	return read_page(stream, response, true, problem);
@@ -117,7 +117,7 @@ whole(JsPage *page)
 }
 
 /* The text of the scalar at a path into the answer; NULL: none. */
-char *
+char	   *
 js_page_value(JsPage *page, const char *path)
 {
 	JsJsonPath *made;
@@ -140,7 +140,7 @@ js_page_value(JsPage *page, const char *path)
 }
 
 /* The same of the last record of a page. */
-char *
+char	   *
 js_page_last_value(JsPage *page, const char *path)
 {
 	Jsonb	   *record;
@@ -185,7 +185,7 @@ static bool
 take_all(JsStream *stream, JsPage *page, bool trees, char **problem)
 {
 	JsJsonPath *path = stream->parent_path ? stream->parent_path :
-		&stream->record_path;
+	&stream->record_path;
 	JsAllocator allocator = js_allocator();
 	JsJson	  **items;
 	int			n;
@@ -301,7 +301,7 @@ take(JsStream *stream, JsPage *page, Jsonb *record, Jsonb *parent)
 }
 
 /* A record with one member more. */
-Jsonb *
+Jsonb	   *
 js_record_with(Jsonb *record, const char *name, Jsonb *value)
 {
 	JsonbParseState *state = js_object_begin();
@@ -336,8 +336,10 @@ expand_key(const char *template, Jsonb *record, Jsonb *parent)
 			continue;
 		}
 		text = pnstrdup(template + 8, end - template - 8);
+
 		value = from ? js_path_first(js_path_make(psprintf("$.%s", text)), from) : NULL;
 		text = value ? js_scalar_text(value) : NULL;
+
 		if (text == NULL || text[0] == '\0')
 			return NULL;
 		appendStringInfoString(&buf, text);
@@ -410,7 +412,7 @@ stamp_of(JsStream *stream, JsPage *page, void *record, TimestampTz *time)
 	char	   *text = page->trees != NIL ?
 	js_streamtree_time(stream, record) : js_record_time_text(stream, record);
 
-	return text != NULL && js_time_parse(text, time);
+	return text !=NULL && js_time_parse(text, time);
 }
 
 /*

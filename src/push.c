@@ -64,7 +64,7 @@ static void forget_link(JsApply *apply, JsLink *link);
  * Records of the stream with local changes that may wait to go out: numbers
  * (int64 pointers) in order, behind after_record_id.
  */
-List *
+List	   *
 js_push_candidates(JsApply *apply, int limit, int64 after_record_id)
 {
 	static JsStatement statement = {
@@ -107,7 +107,7 @@ js_push_durable(void)
  * nothing to push, if somebody holds the record, or if the stream cannot
  * carry it.
  */
-JsIntent *
+JsIntent   *
 js_push_claim(JsApply *apply, int64 record_id)
 {
 	JsApplied	applied = {0};
@@ -311,7 +311,7 @@ cannot_be_cleared(JsApply *apply, JsLink *link, Jsonb *fields)
 
 	foreach(cell, js_object_keys(fields))
 		names = names ? psprintf("%s, %s", names, (char *) lfirst(cell)) :
-			lfirst(cell);
+		lfirst(cell);
 	js_refuse(link->record_id, fields);
 	fields = js_refused(link->record_id, &alone);
 	failure.direction = "push";
@@ -448,7 +448,7 @@ insert_intent(JsLink *link, const char *kind, int place, Jsonb *changes,
 }
 
 /* A copy that lives in another memory context. */
-JsIntent *
+JsIntent   *
 js_push_copy(MemoryContext mcxt, JsIntent *intent)
 {
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
@@ -470,7 +470,7 @@ js_push_copy(MemoryContext mcxt, JsIntent *intent)
 }
 
 /* The intents of a stream whose outcome is open: after a crash, or unknown. */
-List *
+List	   *
 js_push_unknown(JsStream *stream)
 {
 	static JsStatement statement = {

@@ -40,7 +40,7 @@
 #include "txn.h"
 
 #define CHUNK 500				/* records in one transaction */
-#define RETRY_US (INT64CONST(3600) * USECS_PER_SEC)	/* after a failure */
+#define RETRY_US (INT64CONST(3600) * USECS_PER_SEC) /* after a failure */
 
 /* One record of a comparison. */
 typedef struct Comparison

@@ -62,7 +62,7 @@ js_record_learn(JsEntity *entity, JsStream *stream, Jsonb *raw)
 }
 
 /* Take a record apart.  Error: JS007 for a record without an id. */
-JsRecord *
+JsRecord   *
 js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 {
 	JsRecord   *record = js_record_open(entity, stream, plain, raw);
@@ -79,7 +79,7 @@ js_record_read(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 }
 
 /* Of a record, only what the hash gate wants: its id and its hash. */
-JsRecord *
+JsRecord   *
 js_record_open(JsEntity *entity, JsStream *stream, bool plain, Jsonb *raw)
 {
 	JsRecord   *record = palloc0(sizeof(JsRecord));
@@ -123,6 +123,7 @@ hash_item(JsonbValue *item, uint64 seed)
 		case jbvNumeric:
 			text = DatumGetCString(DirectFunctionCall1(numeric_out,
 													   NumericGetDatum(item->val.numeric)));
+
 			return hash_bytes_extended((unsigned char *) text, strlen(text),
 									   seed + JS_JSON_NUMBER);
 		case jbvString:
@@ -189,16 +190,16 @@ js_record_finish(JsEntity *entity, JsStream *stream, bool plain,
 }
 
 /* The record as it came. */
-Jsonb *
+Jsonb	   *
 js_record_raw(JsRecord *record)
 {
-	if (record->raw == NULL && record->text != NULL)
+	if (record->raw == NULL && record->text !=NULL)
 		record->raw = js_jsonb_in(pnstrdup(record->text, record->text_len));
 	return record->raw;
 }
 
 /* What a record says of a field; NULL: nothing. */
-Jsonb *
+Jsonb	   *
 js_record_field(JsRecord *record, int field)
 {
 	if (record->items == NULL)
@@ -251,7 +252,7 @@ js_record_time(JsStream *stream, Jsonb *raw, TimestampTz *time)
  * The same as the PMS writes it; NULL if it does not say.  A detail without a
  * time has that of the list.
  */
-char *
+char	   *
 js_record_time_text(JsStream *stream, Jsonb *raw)
 {
 	Jsonb	   *value;
@@ -270,7 +271,7 @@ js_record_time_text(JsStream *stream, Jsonb *raw)
 								  js_jsonb_member(raw, JS_LISTED));
 	}
 	text = value ? js_scalar_text(value) : NULL;
-	return text != NULL && text[0] != '\0' ? text : NULL;
+	return text !=NULL && text[0] != '\0' ? text : NULL;
 }
 
 /* The version in a record, where push.if_match is a path to it. */
@@ -285,6 +286,7 @@ version_of(JsStream *stream, Jsonb *raw)
 		return NULL;
 	path = js_jsonb_member(stream->push, "if_match");
 	text = path ? js_scalar_text(path) : NULL;
+
 	if (text == NULL || text[0] != '$')
 		return NULL;
 	version = js_path_first(js_path_make(text), raw);
@@ -292,7 +294,7 @@ version_of(JsStream *stream, Jsonb *raw)
 }
 
 /* The id of a record; NULL if it has none. */
-char *
+char	   *
 js_record_id(JsStream *stream, bool plain, Jsonb *raw)
 {
 	Jsonb	   *id = NULL;
@@ -309,5 +311,5 @@ js_record_id(JsStream *stream, bool plain, Jsonb *raw)
 	if (id == NULL || js_jsonb_is_null(id))
 		return NULL;
 	text = js_scalar_text(id);
-	return text != NULL && text[0] != '\0' ? text : NULL;
+	return text !=NULL && text[0] != '\0' ? text : NULL;
 }

@@ -95,7 +95,7 @@ js_tree_same_keys(const JsJson *a, const JsJson *b)
 }
 
 /* The record as jsonb. */
-Jsonb *
+Jsonb	   *
 js_tree_json(const JsJson *item)
 {
 	return js_jsonb_in(pnstrdup(js_json_source(item),
@@ -103,7 +103,7 @@ js_tree_json(const JsJson *item)
 }
 
 /* js_record_open() for a plain record. */
-JsRecord *
+JsRecord   *
 js_tree_open(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 {
 	JsRecord   *record;
@@ -127,7 +127,7 @@ js_tree_open(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 }
 
 /* The same of a record that is not parsed; without an id if it is not plain. */
-JsRecord *
+JsRecord   *
 js_tree_open_span(JsEntity *entity, const JsJsonSpan *span)
 {
 	JsRecord   *record = palloc0(sizeof(JsRecord));
@@ -204,7 +204,7 @@ find_members(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 }
 
 /* A scalar as jsonb would write it; NULL for null and containers, and "". */
-char *
+char	   *
 js_tree_text(const JsJson *id)
 {
 	switch (id->type)
@@ -249,8 +249,9 @@ js_tree_finish(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 	{
 		char	   *text = js_tree_text(item->members[reader->time].value);
 
-		record->time_known = text != NULL;
-		if (text != NULL && !js_time_parse(text, &record->time))
+		record->time_known = text !=NULL;
+
+		if (text !=NULL && !js_time_parse(text, &record->time))
 			record->time =
 				DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
 														CStringGetDatum(text),

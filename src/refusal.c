@@ -20,7 +20,7 @@
  * The values of a record that were refused, by field; NULL: none.  alone:
  * its fields go one by one, to find out which of them is refused.
  */
-Jsonb *
+Jsonb	   *
 js_refused(int64 record_id, bool *alone)
 {
 	static JsStatement statement = {

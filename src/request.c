@@ -362,7 +362,7 @@ measure_skew(JsCycle *cycle, JsHttpResponse *response)
  * success, by its status or by a rule of the stream.  cycle->verdict says
  * what to do about it.  Notes how long the PMS wants to be left alone.
  */
-char *
+char	   *
 js_cycle_problem(JsCycle *cycle, JsHttpResponse *response)
 {
 	if (response->failure != JS_HTTP_OK)

@@ -144,7 +144,7 @@ js_row_read(JsEntity *entity, const char *local_id, JsRow *row)
  * The next rows in the order of the primary key, behind one (NULL: from the
  * first): a list of JsRowKey.
  */
-List *
+List	   *
 js_row_scan(JsEntity *entity, const char *after, int limit)
 {
 	StringInfoData sql;
@@ -738,7 +738,7 @@ read_row(JsEntity *entity, JsRow *row)
 }
 
 /* The values of all fields of a row, as JSON by their names. */
-Jsonb *
+Jsonb	   *
 js_row_values(JsEntity *entity, JsRow *row)
 {
 	JsonbParseState *state = js_object_begin();

@@ -232,8 +232,8 @@ js_rowheap_unique(JsEntity *entity, const char *property)
 	JsHeap	   *heap = open_rows(entity);
 	JsHeapIndex *index = ((RowAccess *) heap->extra)->external;
 	bool		result = index != NULL && index->rel->rd_index->indisunique &&
-		index->rel->rd_index->indimmediate &&
-		(index->nkeys == 1 || property != NULL);
+	index->rel->rd_index->indimmediate &&
+	(index->nkeys == 1 || property != NULL);
 
 	js_heap_close(heap);
 	return result;
@@ -522,7 +522,7 @@ js_rowheap_bulk(JsEntity *entity)
 }
 
 /* Make the new row of that number; returns its id. */
-char *
+char	   *
 js_rowheap_add(JsEntity *entity, int number, const char *external_id,
 			   const char *property, const bool *write,
 			   const JsValue *values)

@@ -15,7 +15,7 @@
 #include "rowkey.h"
 
 /* The primary key as text: a JSON array where it has several columns. */
-char *
+char	   *
 js_row_id_from_values(JsEntity *entity, const JsValue *keys)
 {
 	StringInfoData buf;
@@ -37,7 +37,7 @@ js_row_id_from_values(JsEntity *entity, const JsValue *keys)
 }
 
 /* The values of a primary key that js_row_id_from_values() wrote. */
-JsValue *
+JsValue    *
 js_row_parse_id(JsEntity *entity, const char *local_id)
 {
 	JsValue    *keys = palloc(sizeof(JsValue) * entity->nkeys);

@@ -58,7 +58,7 @@ static void wipe(void *arg);
  * Errors: no mapping though the server needs credentials; a secret's file
  * that cannot be read.
  */
-JsServer *
+JsServer   *
 js_server_load(MemoryContext mcxt, Oid serverid, Oid userid)
 {
 	MemoryContext old = MemoryContextSwitchTo(mcxt);
@@ -303,7 +303,7 @@ js_server_hide(JsServer *server, const char *value)
  * A text without the values of secrets and tokens, in none of the forms in
  * which they were sent and could come back.
  */
-char *
+char	   *
 js_server_redact(JsServer *server, const char *text)
 {
 	const char *tokens[] = {
@@ -330,11 +330,13 @@ without_forms(char *text, const char *secret)
 	const char *form = secret;
 
 	text = without(text, percent_encoded(secret));
+
 	for (int i = 0; i < 3; i++)
 	{
 		char	   *json = js_jsonb_out(js_jsonb_string(form));
 
 		text = without(text, form);
+
 		json[strlen(json) - 1] = '\0';
 		form = json + 1;
 	}
@@ -356,6 +358,7 @@ without(char *text, const char *secret)
 	/* short ones occur by chance */
 	if (least < 4)
 		return text;
+
 	initStringInfo(&buf);
 	while ((found = strstr(text, beginning)) != NULL)
 	{

@@ -479,6 +479,7 @@ check_headers(const char *name, Jsonb *headers)
 			if (pg_strcasecmp(header, ours[i]) == 0)
 				bad_member(name, header, "This header is made by the connection itself.");
 		text = js_jsonb_member(headers, header);
+
 		if (!JB_ROOT_IS_SCALAR(text) ||
 			!JsonbExtractScalar(&text->root, &content) ||
 			(content.type != jbvString && content.type != jbvNumeric))

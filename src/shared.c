@@ -42,7 +42,7 @@ static void create(void);
 static void detach(void);
 
 /* The memory; NULL: this process is not attached to any. */
-JsShared *
+JsShared   *
 js_shared(void)
 {
 	return shared;
@@ -96,7 +96,7 @@ known_handle(bool latest)
 		{InvalidOid}
 	};
 	uint64		rows = latest ? js_run_latest(&statement, NULL) :
-		js_run(&statement, NULL);
+	js_run(&statement, NULL);
 
 	return rows > 0 ? (dsm_handle) js_get_int8(0, 1) : DSM_HANDLE_INVALID;
 }

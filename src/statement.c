@@ -166,7 +166,7 @@ js_get(uint64 row, int column, bool *isnull)
 }
 
 /* The text of a column; NULL for null. */
-char *
+char	   *
 js_get_text(uint64 row, int column)
 {
 	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
@@ -204,7 +204,7 @@ js_get_bool(uint64 row, int column)
 }
 
 /* A copy of a jsonb; NULL for null. */
-void *
+void	   *
 js_get_jsonb(uint64 row, int column)
 {
 	bool		isnull;

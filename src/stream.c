@@ -56,7 +56,7 @@ static JsJsonPath *optional_path(const char *text);
 static bool get_time(int column, TimestampTz *time);
 
 /* The stream of that number; NULL if there is none. */
-JsStream *
+JsStream   *
 js_stream_load(int32 stream_id)
 {
 	static JsStatement statement = {
@@ -70,7 +70,7 @@ js_stream_load(int32 stream_id)
 }
 
 /* The stream of an entity and a server; NULL if there is none. */
-JsStream *
+JsStream   *
 js_stream_find(const char *entity, const char *server)
 {
 	static JsStatement statement = {
@@ -124,7 +124,8 @@ read_stream(void)
 	stream->cursor_path = optional_path(js_get_text(0, 13));
 	stream->deleted_path = optional_path(js_get_text(0, 14));
 	text = js_get_text(0, 15);
-	stream->newest_first = text != NULL && strcmp(text, "desc") == 0;
+	stream->newest_first = text !=NULL && strcmp(text, "desc") == 0;
+
 	stream->fields = js_get_jsonb(0, 16);
 	stream->paginator = js_get_jsonb(0, 17);
 	stream->datetime_format = js_get_text(0, 18);
@@ -139,6 +140,7 @@ read_stream(void)
 	stream->poll_interval = js_get_int8(0, 27);
 	stream->reconcile_interval = js_get_int8(0, 28);
 	text = js_get_text(0, 29);
+
 	stream->seed = hash_bytes_extended((unsigned char *) text, strlen(text),
 									   stream->stream_id);
 	stream->paused = js_get_bool(0, 30);
@@ -240,7 +242,7 @@ split_path(JsJsonPath *path)
 		p--;
 	if (p - head <= 1)
 		return;					/* nothing is before the filter */
-	path->rest = js_path_make(psprintf("$%s", path->text + (p - head)));
+	path->rest = js_path_make(psprintf("$%s", path->text +(p - head)));
 	*p = '\0';
 	path->head = js_path_parse(head, &allocator);
 }
@@ -283,14 +285,14 @@ call_path(PGFunction function, JsJsonPath *path, Jsonb *document)
 }
 
 /* The first value that a path finds, or NULL. */
-Jsonb *
+Jsonb	   *
 js_path_first(JsJsonPath *path, Jsonb *document)
 {
 	return call_path(jsonb_path_query_first, path, document);
 }
 
 /* All values that a path finds, as an array. */
-Jsonb *
+Jsonb	   *
 js_path_all(JsJsonPath *path, Jsonb *document)
 {
 	return call_path(jsonb_path_query_array, path, document);

@@ -92,10 +92,10 @@ static char *
 version_path(JsStream *stream)
 {
 	Jsonb	   *path = stream->push ?
-		js_jsonb_member(stream->push, "if_match") : NULL;
+	js_jsonb_member(stream->push, "if_match") : NULL;
 	char	   *text = path ? js_scalar_text(path) : NULL;
 
-	return text != NULL && text[0] == '$' ? text : NULL;
+	return text !=NULL && text[0] == '$' ? text : NULL;
 }
 
 /* A reader of records of a stream; it lives in the current context. */
@@ -161,7 +161,7 @@ find_members(struct JsStreamPlan *plan, JsEntity *entity, const JsJson *item)
 }
 
 /* The id of a record; NULL if it has none. */
-char *
+char	   *
 js_streamtree_id(JsStream *stream, const JsJson *item)
 {
 	char	   *text;
@@ -169,17 +169,17 @@ js_streamtree_id(JsStream *stream, const JsJson *item)
 	if (item->type == JS_JSON_ARRAY)
 		return NULL;
 	text = text_at(stream->primary_key.simple, item);
-	return text != NULL && text[0] != '\0' ? text : NULL;
+	return text !=NULL && text[0] != '\0' ? text : NULL;
 }
 
 /* When a record was changed, as the PMS writes it; NULL if it does not say. */
-char *
+char	   *
 js_streamtree_time(JsStream *stream, const JsJson *item)
 {
 	char	   *text = stream->cursor_path ?
-		text_at(stream->cursor_path->simple, item) : NULL;
+	text_at(stream->cursor_path->simple, item) : NULL;
 
-	return text != NULL && text[0] != '\0' ? text : NULL;
+	return text !=NULL && text[0] != '\0' ? text : NULL;
 }
 
 /* The text of the scalar at a path, as jsonb would write it; NULL: none. */
@@ -303,6 +303,7 @@ hash_of(const JsJson *json, uint64 seed)
 			return hash_combine64(seed, json->type + json->boolean);
 		case JS_JSON_NUMBER:
 			text = number_text(json);
+
 			return hash_bytes_extended((const unsigned char *) text,
 									   strlen(text), seed + json->type);
 		case JS_JSON_STRING:
@@ -335,6 +336,7 @@ number_text(const JsJson *number)
 	if (strspn(text, "-0123456789.") == number->len &&
 		(text[0] != '-' || strspn(text, "-0.") < number->len))
 		return text;
+
 	return DatumGetCString(DirectFunctionCall1(numeric_out,
 											   DirectFunctionCall3(numeric_in,
 																   CStringGetDatum(text),

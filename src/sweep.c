@@ -203,7 +203,7 @@ static void
 copy_place(Place *to, const Place *from)
 {
 	char	   *key = from->key ?
-		MemoryContextStrdup(TopMemoryContext, from->key) : NULL;
+	MemoryContextStrdup(TopMemoryContext, from->key) : NULL;
 	TimestampTz done_at = Max(to->done_at, from->done_at);
 
 	if (to->key != NULL)

@@ -74,7 +74,7 @@ static Jsonb *fill_object(Filling *filling, Jsonb *value, bool *drop);
 static char *member_text(Jsonb *object, const char *name);
 
 /* No variables yet. */
-JsVars *
+JsVars	   *
 js_vars_new(MemoryContext mcxt)
 {
 	JsVars	   *vars = MemoryContextAllocZero(mcxt, sizeof(JsVars));
@@ -125,15 +125,16 @@ find_placeholder(const char *text, size_t *len)
 
 	if (end == NULL)
 		return false;
-	n = end - text - 1;
+	n = end - text -1;
+
 	*len = n + 2;
 	for (int i = 0; i < lengthof(plain); i++)
-		if (strlen(plain[i]) == n && strncmp(text + 1, plain[i], n) == 0)
+		if (strlen(plain[i]) == n && strncmp(text +1, plain[i], n) == 0)
 			return true;
 	for (int i = 0; i < lengthof(prefixes); i++)
 		if (n > strlen(prefixes[i]) &&
-			strncmp(text + 1, prefixes[i], strlen(prefixes[i])) == 0 &&
-			strspn(text + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n)
+			strncmp(text +1, prefixes[i], strlen(prefixes[i])) == 0 &&
+			strspn(text +1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n)
 			return true;
 	return false;
 }
@@ -160,6 +161,7 @@ value_of(Filling *filling, const char *name, size_t len)
 	if (strncmp(copy, "secret.", 7) == 0)
 	{
 		text = js_server_secret(filling->server, copy + 7);
+
 		if (text == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_JS_CONFIG),
@@ -241,28 +243,28 @@ expand(Filling *filling, const char *text, bool *empty)
 
 	*empty = false;
 	initStringInfo(&buf);
-	while (*text != '\0')
+	while (*text !='\0')
 	{
 		size_t		len;
 		Jsonb	   *value;
 
-		if (*text != '{' || !find_placeholder(text, &len))
+		if (*text !='{' || !find_placeholder(text, &len))
 		{
-			appendStringInfoChar(&buf, *text++);
+			appendStringInfoChar(&buf, *text ++);
 			continue;
 		}
-		value = value_of(filling, text + 1, len - 2);
+		value = value_of(filling, text +1, len - 2);
 		if (is_empty(value))
 			*empty = true;
 		else
 			appendStringInfoString(&buf, text_of(value));
-		text += len;
+		text	  +=len;
 	}
 	return buf.data;
 }
 
 /* Percent-encode everything but the unreserved characters of RFC 3986. */
-char *
+char	   *
 js_template_encode(const char *value)
 {
 	StringInfoData buf;
@@ -321,7 +323,7 @@ js_template_request(MemoryContext mcxt, Jsonb *template, JsServer *server,
 }
 
 /* A value with its placeholders replaced; NULL if nothing is left of it. */
-Jsonb *
+Jsonb	   *
 js_template_fill(JsServer *server, JsVars *vars, Jsonb *value)
 {
 	Filling		filling = {server, vars};
@@ -478,7 +480,7 @@ embedded_json(const char *text)
 	JsJson	   *root;
 	JsJsonError error;
 
-	if ((text[0] != '[' && text[0] != '{') || is_placeholder(text) ||
+	if ((text[0] != '[' && text[0] != '{') ||is_placeholder(text) ||
 		!js_json_parse(text, strlen(text), &js_json_default_limits,
 					   &allocator, &root, &error) || js_json_is_bad(root))
 		return NULL;
@@ -558,6 +560,7 @@ make_headers(Filling *filling, Jsonb *headers)
 		name = pnstrdup(value.val.string.val, value.val.string.len);
 		text = expand(filling, text_of(js_jsonb_member(headers, name)),
 					  &empty);
+
 		if (empty)
 			continue;
 		if (!js_http_check_header_value(text) ||
@@ -572,7 +575,7 @@ make_headers(Filling *filling, Jsonb *headers)
 }
 
 /* The headers that all requests of a server have. */
-List *
+List	   *
 js_template_headers(JsServer *server, Jsonb *headers)
 {
 	Filling		filling = {server, NULL};
@@ -620,9 +623,10 @@ fill_text(Filling *filling, Jsonb *value, bool *drop)
 	if (scalar.type != jbvString)
 		return value;
 	text = text_of(value);
+
 	if (is_placeholder(text))
 	{
-		Jsonb	   *replacement = value_of(filling, text + 1, strlen(text) - 2);
+		Jsonb	   *replacement = value_of(filling, text +1, strlen(text) - 2);
 
 		*drop = is_empty(replacement);
 		return *drop ? js_jsonb_null() : replacement;

@@ -304,7 +304,7 @@ add_refresh(StringInfo form, JsServer *server)
  * A token came, or did not: store it, or when it may be tried again.  NULL,
  * or why there is none.
  */
-char *
+char	   *
 js_token_arrived(JsServer *server, JsHttpResponse *response)
 {
 	char	   *problem;

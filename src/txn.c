@@ -165,7 +165,7 @@ js_txn_end(void)
  * error for which it was rolled back, in the current memory context: whether
  * that ends more than the piece is the caller's to say.
  */
-ErrorData *
+ErrorData  *
 js_txn_try(JsWork work, void *arg)
 {
 	MemoryContext mcxt = CurrentMemoryContext;

@@ -195,9 +195,11 @@ from_scalar(JsColumn *column, JsonbValue *scalar)
 				   &result.value))
 		return result;
 	text = scalar_text(scalar);
+
 	if (column->basetype == INT2OID || column->basetype == INT4OID ||
 		column->basetype == INT8OID)
 		text = whole_number(text);
+
 	return js_value_from_text(column, text);
 }
 
@@ -344,6 +346,7 @@ whole_number(char *text)
 		strpbrk(text, ".eE") == NULL || strlen(text) > 100 ||
 		strtod(text, NULL) == 0 || fabs(strtod(text, NULL)) > 1e19)
 		return text;
+
 	number = DirectFunctionCall3(numeric_in, CStringGetDatum(text),
 								 ObjectIdGetDatum(InvalidOid),
 								 Int32GetDatum(-1));
@@ -371,7 +374,7 @@ scalar_text(JsonbValue *value)
 }
 
 /* The JSON of a column's value; NULL is JSON null. */
-Jsonb *
+Jsonb	   *
 js_value_to_json(JsColumn *column, JsValue value)
 {
 	if (value.isnull)
@@ -383,7 +386,7 @@ js_value_to_json(JsColumn *column, JsValue value)
 }
 
 /* The text of a column's value, by its output function; NULL for NULL. */
-char *
+char	   *
 js_value_to_text(JsColumn *column, JsValue value)
 {
 	if (value.isnull)
@@ -395,7 +398,7 @@ js_value_to_text(JsColumn *column, JsValue value)
  * The text of a column's value as part of a key: the same in every session,
  * whatever its DateStyle and TimeZone.
  */
-char *
+char	   *
 js_value_to_key(JsColumn *column, JsValue value)
 {
 	Jsonb	   *json;
@@ -419,10 +422,10 @@ js_value_to_key(JsColumn *column, JsValue value)
 }
 
 /* A time as a JSON string: in UTC, and so marked. */
-Jsonb *
+Jsonb	   *
 js_jsonb_time(TimestampTz time)
 {
-	char		text[MAXDATELEN + 2];
+	char text[	MAXDATELEN + 2];
 
 	/* on a clock in UTC it is the same number of microseconds */
 	JsonEncodeDateTime(text, TimestampGetDatum(time), TIMESTAMPOID, NULL);
@@ -486,6 +489,7 @@ as_tree(JsColumn *column, JsValue value, const JsAllocator *allocator)
 	if (value.isnull)
 		return NULL;
 	text = js_jsonb_out(js_value_to_json(column, value));
+
 	if (!js_json_parse(text, strlen(text), &limits, allocator, &tree, &error))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

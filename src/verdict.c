@@ -178,7 +178,7 @@ js_verdict_pause_ms(JsHttpResponse *response)
  * What the body of an answer says: bounded, and without control characters.
  * Letters beyond ASCII stay where they are what they claim to be.
  */
-char *
+char	   *
 js_verdict_words(JsHttpResponse *response)
 {
 	char	   *result = palloc(MESSAGE_BYTES + 1);

@@ -77,7 +77,7 @@ static char *last_record_value(JsPage *page, const char *path);
 static Flag has_more(JsWalk *walk, JsPage *page);
 
 /* Begin a walk. */
-JsWalk *
+JsWalk	   *
 js_walk_begin(JsStream *stream, JsWalkKind kind, TimestampTz now)
 {
 	JsWalk	   *walk = make_walk(stream, kind);
@@ -174,7 +174,7 @@ set_range(JsWalk *walk, TimestampTz now)
 {
 	JsStream   *stream = walk->source;
 	Jsonb	   *full = walk->kind == JS_WALK_CHANGES ? NULL :
-		stream->full_request;
+	stream->full_request;
 	TimestampTz from = 0;
 	int64		away;
 
@@ -289,7 +289,7 @@ next_window(JsWalk *walk)
  * whose request or paginator was changed meanwhile begins anew: its page
  * numbers mean something else now.
  */
-JsWalk *
+JsWalk	   *
 js_walk_resume(JsStream *stream)
 {
 	JsWalk	   *walk;
@@ -299,6 +299,7 @@ js_walk_resume(JsStream *stream)
 	if (progress == NULL)
 		return NULL;
 	text = text_option(progress, "shape");
+
 	if (text == NULL || strtoull(text, NULL, 10) != shape_of(stream))
 		return NULL;
 	walk = make_walk(stream, (JsWalkKind) int_option(progress, "kind",
@@ -329,7 +330,7 @@ js_walk_resume(JsStream *stream)
 }
 
 /* Where a walk is, for stream_state.progress. */
-Jsonb *
+Jsonb	   *
 js_walk_progress(JsWalk *walk)
 {
 	JsonbParseState *state = js_object_begin();
@@ -423,7 +424,7 @@ note_moves(JsWalk *walk, JsPage *page)
 	int64		total = text ? strtoll(text, NULL, 10) : -1;
 	bool		fewer = total >= 0 && total < walk->total;
 	int64		slack = stream->skew_error +
-		(page->newest % USECS_PER_SEC == 0 ? USECS_PER_SEC : 0);
+	(page->newest % USECS_PER_SEC == 0 ? USECS_PER_SEC : 0);
 
 	walk->total = total;
 	if (walk->paging != JS_PAGE_NUMBER && walk->paging != JS_OFFSET)
@@ -600,7 +601,8 @@ js_walk_watermark(JsWalk *walk, JsStream *stream, TimestampTz *watermark)
 		*watermark = limit;
 	else if (walk->windows > 1 && !walk->absolute &&
 			 (!walk->max_known || *watermark < walk->from))
-		*watermark = Min(walk->from, limit);	/* earlier windows are complete */
+		*watermark = Min(walk->from, limit);	/* earlier windows are
+												 * complete */
 	else
 		return walk->max_known;
 	return true;
@@ -632,7 +634,7 @@ has_more(JsWalk *walk, JsPage *page)
 	if (text == NULL)
 		return FLAG_UNKNOWN;
 	return strcmp(text, "false") == 0 || strcmp(text, "0") == 0 ||
-		text[0] == '\0' ? FLAG_NO : FLAG_YES;
+		text[		0] == '\0' ? FLAG_NO : FLAG_YES;
 }
 
 /* An option as text, or NULL. */

@@ -66,7 +66,8 @@ typedef struct JsWalk
 	bool		max_known;
 	TimestampTz max_seen;		/* newest time of a record, PMS clock */
 	int			empty;			/* pages without records in a row */
-	TimestampTz pass;			/* when its first page was asked for, our clock */
+	TimestampTz pass;			/* when its first page was asked for, our
+								 * clock */
 	bool		moved;			/* records moved from page to page meanwhile */
 	int64		total;			/* that the PMS told with the last page; or -1 */
 	int			repeats;		/* of this window, for that reason */

@@ -44,7 +44,8 @@
 
 PGDLLEXPORT pg_noreturn void jacksync_worker_main(Datum arg);
 
-#define MAX_CYCLES		1024	/* at once: one that hangs must not delay another */
+#define MAX_CYCLES		1024	/* at once: one that hangs must not delay
+								 * another */
 #define NO_EXTENSION_MS 10000	/* look again for CREATE EXTENSION */
 #define HEARTBEAT_MS	15000
 #define WRITTEN_MS		300000	/* the heartbeat in the table */
