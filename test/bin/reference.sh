@@ -7,7 +7,8 @@ cd "$(dirname "$0")"/../..
 print() {
 	psql -X -q -v ON_ERROR_STOP=1 -d "$1" -f test/bin/reference.sql
 	printf '\n## Errors\n\n| SQLSTATE | name | meaning |\n|---|---|---|\n'
-	sed -n "s,^#define ERRCODE_\(JS_[A-Z_]*\).*MAKE_SQLSTATE('J'\, *'S'\, *'\(.\)'\, *'\(.\)'\, *'\(.\)').*/\* *\(.*[^ ]\) *\*/.*,| \`JS\2\3\4\` | \`\1\` | \5 |,p" src/jacksync.h
+	# a comment, and what it is about
+	sed -n "/^\/\* .* \*\/$/{N;s,^/\* \(.*\) \*/\n#define ERRCODE_\(JS_[A-Z_]*\).*MAKE_SQLSTATE('J'\, *'S'\, *'\(.\)'\, *'\(.\)'\, *'\(.\)').*,| \`JS\3\4\5\` | \`\2\` | \1 |,p}" src/jacksync.h
 }
 [ $# = 0 ] || { print "$1"; exit; }
 
