@@ -584,7 +584,8 @@ js_push_adopt(JsApply *apply, JsRecord *record)
 	};
 	Jsonb	   *push = apply->stream ? apply->stream->push : NULL;
 	char	   *path = push ? js_option_text(push, "reference_path") : NULL;
-	Jsonb	   *found = path ? js_path_first(js_path_make(path), record->raw) : NULL;
+	Jsonb	   *found = path ? js_path_first(js_path_make(path),
+										 js_record_raw(record)) : NULL;
 	char	   *text = found ? js_option_text(found, NULL) : NULL;
 	JsIntent	intent = {0};
 	JsArgs		args = {0};
@@ -603,6 +604,6 @@ js_push_adopt(JsApply *apply, JsRecord *record)
 	intent.external_id = record->external_id;
 	intent.changes = js_get_jsonb(0, 3);
 	intent.idempotency_key = js_get_text(0, 4);
-	js_push_accepted(apply, &intent, record->raw, record->version);
+	js_push_accepted(apply, &intent, js_record_raw(record), record->version);
 	return true;
 }

@@ -70,6 +70,14 @@ for my $keys (JSON::PP::true, JSON::PP::false)
 }
 $pms->config({ idempotency => JSON::PP::true });
 
+# a page brings it before we have found it
+$pms->faults({ kind => 'drop_after_apply', match => { method => 'POST', path => '/v1/guests' }, count => 1 },
+	{ kind => 'garbage', match => { method => 'GET', path => '/v1/guests', query => 'reference' }, count => 1 });
+$insert->('brought');
+$sync->('guests') for 1 .. 2;
+is($external->('brought'), ($there->('brought'))[0], 'a new record that a page brings first is known by our reference');
+is($sql->("SELECT count(*) FROM guests WHERE name = 'brought'") . $sql->("SELECT string_agg(state, ' ') FROM jacksync.intent WHERE external_id = '" . $external->('brought') . "'"), '1done', 'and is no second row');
+
 # where the id may be
 $pms->config({ create_answer => 'location' });
 $insert->('by header');
