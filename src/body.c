@@ -434,7 +434,7 @@ step_of(const char *text, size_t len, bool number_is_index)
 	if (len >= 2 && (text[0] == '"' || text[0] == '\'') &&
 		text[len - 1] == text[0])
 	{
-		text	  ++;
+		text++;
 
 		len -= 2;
 		number_is_index = false;

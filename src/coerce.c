@@ -165,7 +165,7 @@ js_record_push_value(JsStream *stream, JsField *field, Jsonb *value)
 	}
 	text = js_scalar_text(value);
 
-	if (spec->zone != NULL && text !=NULL &&
+	if (spec->zone != NULL && text != NULL &&
 		(field->column.basetype == TIMESTAMPTZOID ||
 		 field->column.basetype == TIMESTAMPOID) &&
 		parse_time(text, spec->zone, &time))
@@ -337,7 +337,7 @@ is_listed(Jsonb *list, Jsonb *value)
 		js_jsonb_from_value(getIthJsonbValueFromContainer(&list->root, i));
 		char	   *other = js_scalar_text(element);
 
-		if (text !=NULL ? other != NULL && strcmp(text, other) == 0 :
+		if (text != NULL ? other != NULL && strcmp(text, other) == 0 :
 			js_jsonb_same(element, value))
 			return true;
 	}

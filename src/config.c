@@ -210,7 +210,7 @@ load(JsStatement *statement, JsArgs *args)
 		entity->external.name = js_get_text(0, 4);
 		text = js_get_text(0, 5);
 
-		if (text !=NULL)
+		if (text != NULL)
 		{
 			entity->property = palloc0(sizeof(JsColumn));
 			entity->property->name = text;
@@ -235,14 +235,14 @@ load(JsStatement *statement, JsArgs *args)
 										   strlen(text), 0);
 		text = js_get_text(0, 11);
 
-		if (text !=NULL)
+		if (text != NULL)
 		{
 			entity->urgency = palloc0(sizeof(JsColumn));
 			entity->urgency->name = text;
 		}
 		text = js_get_text(0, 12);
 
-		if (text !=NULL)
+		if (text != NULL)
 		{
 			entity->deleted = palloc0(sizeof(JsColumn));
 			entity->deleted->name = text;
@@ -334,7 +334,7 @@ load_rules(JsEntity *entity)
 
 		entity->seed = hash_bytes_extended((unsigned char *) name,
 										   strlen(name), entity->seed);
-		if (text !=NULL)
+		if (text != NULL)
 			entity->seed = hash_bytes_extended((unsigned char *) text,
 											   strlen(text), entity->seed);
 		if (strcmp(name, "*") == 0)

@@ -299,9 +299,9 @@ given_id(JsStream *stream, Wanted *wanted)
 	js_path_first(&stream->primary_key, wanted->listed) : NULL;
 	char	   *text = id ? js_scalar_text(id) : NULL;
 
-	return text !=NULL && (stream->key_template != NULL ||
-						   strcmp(text, wanted->external_id) == 0) ?
-	id : js_jsonb_string(wanted->external_id);
+	return text != NULL && (stream->key_template != NULL ||
+							strcmp(text, wanted->external_id) == 0) ?
+		id : js_jsonb_string(wanted->external_id);
 }
 
 /*

@@ -125,7 +125,7 @@ number_is(int64 number, JsonbValue *item)
 static bool
 date_is(DateADT date, const char *s)
 {
-	char text[	16];
+	char		text[16];
 	int			year,
 				month,
 				day;
@@ -135,15 +135,15 @@ date_is(DateADT date, const char *s)
 	j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
 	if (year < 1000 || year > 9999)
 		return false;
-	text[		0] = '0' + year / 1000;
-	text[		1] = '0' + year / 100 % 10;
-	text[		2] = '0' + year / 10 % 10;
-	text[		3] = '0' + year % 10;
-	text[		4] = text[7] = '-';
-	text[		5] = '0' + month / 10;
-	text[		6] = '0' + month % 10;
-	text[		8] = '0' + day / 10;
-	text[		9] = '0' + day % 10;
+	text[0] = '0' + year / 1000;
+	text[1] = '0' + year / 100 % 10;
+	text[2] = '0' + year / 10 % 10;
+	text[3] = '0' + year % 10;
+	text[4] = text[7] = '-';
+	text[5] = '0' + month / 10;
+	text[6] = '0' + month % 10;
+	text[8] = '0' + day / 10;
+	text[9] = '0' + day % 10;
 
 	return memcmp(text, s, 10) == 0;
 }

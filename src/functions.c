@@ -50,7 +50,7 @@ static JsStream *stream_for(const char *entity, const char *server,
 static Datum sync_result(FunctionCallInfo fcinfo, JsApply *applied,
 						 TimestampTz started);
 static void run_apply(JsApply *apply, const char *entity, const char *server,
-					  List *records, text *page, bool keep_run);
+					  List *records, text * page, bool keep_run);
 static Jsonb *resolve_value(JsStrategy strategy, Jsonb *local, Jsonb *pms,
 							Jsonb *base, JsFieldFacts *facts,
 							JsRecordFacts *record);
@@ -170,7 +170,7 @@ sync_result(FunctionCallInfo fcinfo, JsApply *applied, TimestampTz started)
 /* Apply records, with a run of their own unless it is only a preview. */
 static void
 run_apply(JsApply *apply, const char *entity, const char *server,
-		  List *records, text *page, bool keep_run)
+		  List *records, text * page, bool keep_run)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	JsStream   *stream;

@@ -139,7 +139,7 @@ put(TupleTableSlot *slot, int column, Datum value)
 static void
 put_text(TupleTableSlot *slot, int column, const char *text)
 {
-	if (text !=NULL)
+	if (text != NULL)
 		put(slot, column, CStringGetTextDatum(text));
 }
 

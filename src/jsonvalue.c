@@ -167,7 +167,7 @@ decimal_of(const JsJson *json)
 {
 	Decimal		d = {0, 0, NULL, NULL};
 	const char *p = json->text;
-	const char *end = json->text +json->len;
+	const char *end = json->text + json->len;
 	const char *point = NULL;
 	const char *mantissa_end;
 	long long	exponent = 0;

@@ -296,7 +296,7 @@ js_predicate_parse(const char *text, const JsAllocator *allocator)
 	if (len < 2 || text[0] != '(' || text[len - 1] != ')')
 		return NULL;
 	copy = allocator->alloc(allocator->ctx, len);
-	memcpy(copy, text +1, len - 2);
+	memcpy(copy, text + 1, len - 2);
 	copy[len - 2] = '\0';
 	/* a path that contains it in a key is not parsed then */
 	at = strstr(copy, " == ");

@@ -332,7 +332,7 @@ with_reference(JsCycle *cycle, List *records)
 		Jsonb	   *found = js_path_first(js_path_make(path), lfirst(cell));
 		char	   *text = found ? js_option_text(found, NULL) : NULL;
 
-		if (text !=NULL &&
+		if (text != NULL &&
 			pg_strcasecmp(text, cycle->intent->idempotency_key) == 0)
 			result = lappend(result, lfirst(cell));
 	}

@@ -349,15 +349,15 @@ lines_of(const JsAllocator *allocator, const char *text)
 		if (*p == '\n')
 			n++;
 	array->items = allocator->alloc(allocator->ctx, n * sizeof(JsJson *));
-	while (*text !='\0')
+	while (*text != '\0')
 	{
 		size_t		len = strcspn(text, "\n");
 
 		array->items[array->n++] = js_json_make_string(allocator, text, len);
-		text	  +=len;
+		text += len;
 
 		if (*text == '\n')
-			text	  ++;
+			text++;
 	}
 	return array;
 }

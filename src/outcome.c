@@ -585,7 +585,7 @@ js_push_adopt(JsApply *apply, JsRecord *record)
 	Jsonb	   *push = apply->stream ? apply->stream->push : NULL;
 	char	   *path = push ? js_option_text(push, "reference_path") : NULL;
 	Jsonb	   *found = path ? js_path_first(js_path_make(path),
-										 js_record_raw(record)) : NULL;
+											 js_record_raw(record)) : NULL;
 	char	   *text = found ? js_option_text(found, NULL) : NULL;
 	JsIntent	intent = {0};
 	JsArgs		args = {0};

@@ -412,7 +412,7 @@ stamp_of(JsStream *stream, JsPage *page, void *record, TimestampTz *time)
 	char	   *text = page->trees != NIL ?
 	js_streamtree_time(stream, record) : js_record_time_text(stream, record);
 
-	return text !=NULL && js_time_parse(text, time);
+	return text != NULL && js_time_parse(text, time);
 }
 
 /*

@@ -193,7 +193,7 @@ js_record_finish(JsEntity *entity, JsStream *stream, bool plain,
 Jsonb	   *
 js_record_raw(JsRecord *record)
 {
-	if (record->raw == NULL && record->text !=NULL)
+	if (record->raw == NULL && record->text != NULL)
 		record->raw = js_jsonb_in(pnstrdup(record->text, record->text_len));
 	return record->raw;
 }
@@ -271,7 +271,7 @@ js_record_time_text(JsStream *stream, Jsonb *raw)
 								  js_jsonb_member(raw, JS_LISTED));
 	}
 	text = value ? js_scalar_text(value) : NULL;
-	return text !=NULL && text[0] != '\0' ? text : NULL;
+	return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
 /* The version in a record, where push.if_match is a path to it. */
@@ -311,5 +311,5 @@ js_record_id(JsStream *stream, bool plain, Jsonb *raw)
 	if (id == NULL || js_jsonb_is_null(id))
 		return NULL;
 	text = js_scalar_text(id);
-	return text !=NULL && text[0] != '\0' ? text : NULL;
+	return text != NULL && text[0] != '\0' ? text : NULL;
 }

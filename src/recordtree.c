@@ -249,9 +249,9 @@ js_tree_finish(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 	{
 		char	   *text = js_tree_text(item->members[reader->time].value);
 
-		record->time_known = text !=NULL;
+		record->time_known = text != NULL;
 
-		if (text !=NULL && !js_time_parse(text, &record->time))
+		if (text != NULL && !js_time_parse(text, &record->time))
 			record->time =
 				DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
 														CStringGetDatum(text),

@@ -124,7 +124,7 @@ read_stream(void)
 	stream->cursor_path = optional_path(js_get_text(0, 13));
 	stream->deleted_path = optional_path(js_get_text(0, 14));
 	text = js_get_text(0, 15);
-	stream->newest_first = text !=NULL && strcmp(text, "desc") == 0;
+	stream->newest_first = text != NULL && strcmp(text, "desc") == 0;
 
 	stream->fields = js_get_jsonb(0, 16);
 	stream->paginator = js_get_jsonb(0, 17);
@@ -242,7 +242,7 @@ split_path(JsJsonPath *path)
 		p--;
 	if (p - head <= 1)
 		return;					/* nothing is before the filter */
-	path->rest = js_path_make(psprintf("$%s", path->text +(p - head)));
+	path->rest = js_path_make(psprintf("$%s", path->text + (p - head)));
 	*p = '\0';
 	path->head = js_path_parse(head, &allocator);
 }

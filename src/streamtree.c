@@ -95,7 +95,7 @@ version_path(JsStream *stream)
 	js_jsonb_member(stream->push, "if_match") : NULL;
 	char	   *text = path ? js_scalar_text(path) : NULL;
 
-	return text !=NULL && text[0] == '$' ? text : NULL;
+	return text != NULL && text[0] == '$' ? text : NULL;
 }
 
 /* A reader of records of a stream; it lives in the current context. */
@@ -169,7 +169,7 @@ js_streamtree_id(JsStream *stream, const JsJson *item)
 	if (item->type == JS_JSON_ARRAY)
 		return NULL;
 	text = text_at(stream->primary_key.simple, item);
-	return text !=NULL && text[0] != '\0' ? text : NULL;
+	return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
 /* When a record was changed, as the PMS writes it; NULL if it does not say. */
@@ -179,7 +179,7 @@ js_streamtree_time(JsStream *stream, const JsJson *item)
 	char	   *text = stream->cursor_path ?
 	text_at(stream->cursor_path->simple, item) : NULL;
 
-	return text !=NULL && text[0] != '\0' ? text : NULL;
+	return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
 /* The text of the scalar at a path, as jsonb would write it; NULL: none. */

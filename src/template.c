@@ -125,16 +125,16 @@ find_placeholder(const char *text, size_t *len)
 
 	if (end == NULL)
 		return false;
-	n = end - text -1;
+	n = end - text - 1;
 
 	*len = n + 2;
 	for (int i = 0; i < lengthof(plain); i++)
-		if (strlen(plain[i]) == n && strncmp(text +1, plain[i], n) == 0)
+		if (strlen(plain[i]) == n && strncmp(text + 1, plain[i], n) == 0)
 			return true;
 	for (int i = 0; i < lengthof(prefixes); i++)
 		if (n > strlen(prefixes[i]) &&
-			strncmp(text +1, prefixes[i], strlen(prefixes[i])) == 0 &&
-			strspn(text +1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n)
+			strncmp(text + 1, prefixes[i], strlen(prefixes[i])) == 0 &&
+			strspn(text + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n)
 			return true;
 	return false;
 }
@@ -243,22 +243,22 @@ expand(Filling *filling, const char *text, bool *empty)
 
 	*empty = false;
 	initStringInfo(&buf);
-	while (*text !='\0')
+	while (*text != '\0')
 	{
 		size_t		len;
 		Jsonb	   *value;
 
-		if (*text !='{' || !find_placeholder(text, &len))
+		if (*text != '{' || !find_placeholder(text, &len))
 		{
-			appendStringInfoChar(&buf, *text ++);
+			appendStringInfoChar(&buf, *text++);
 			continue;
 		}
-		value = value_of(filling, text +1, len - 2);
+		value = value_of(filling, text + 1, len - 2);
 		if (is_empty(value))
 			*empty = true;
 		else
 			appendStringInfoString(&buf, text_of(value));
-		text	  +=len;
+		text += len;
 	}
 	return buf.data;
 }
@@ -480,7 +480,7 @@ embedded_json(const char *text)
 	JsJson	   *root;
 	JsJsonError error;
 
-	if ((text[0] != '[' && text[0] != '{') ||is_placeholder(text) ||
+	if ((text[0] != '[' && text[0] != '{') || is_placeholder(text) ||
 		!js_json_parse(text, strlen(text), &js_json_default_limits,
 					   &allocator, &root, &error) || js_json_is_bad(root))
 		return NULL;
@@ -626,7 +626,7 @@ fill_text(Filling *filling, Jsonb *value, bool *drop)
 
 	if (is_placeholder(text))
 	{
-		Jsonb	   *replacement = value_of(filling, text +1, strlen(text) - 2);
+		Jsonb	   *replacement = value_of(filling, text + 1, strlen(text) - 2);
 
 		*drop = is_empty(replacement);
 		return *drop ? js_jsonb_null() : replacement;

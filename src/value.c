@@ -425,7 +425,7 @@ js_value_to_key(JsColumn *column, JsValue value)
 Jsonb	   *
 js_jsonb_time(TimestampTz time)
 {
-	char text[	MAXDATELEN + 2];
+	char		text[MAXDATELEN + 2];
 
 	/* on a clock in UTC it is the same number of microseconds */
 	JsonEncodeDateTime(text, TimestampGetDatum(time), TIMESTAMPOID, NULL);

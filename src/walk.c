@@ -634,7 +634,7 @@ has_more(JsWalk *walk, JsPage *page)
 	if (text == NULL)
 		return FLAG_UNKNOWN;
 	return strcmp(text, "false") == 0 || strcmp(text, "0") == 0 ||
-		text[		0] == '\0' ? FLAG_NO : FLAG_YES;
+		text[0] == '\0' ? FLAG_NO : FLAG_YES;
 }
 
 /* An option as text, or NULL. */

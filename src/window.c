@@ -88,7 +88,7 @@ parse_utc(const char *text, TimestampTz *time)
 			return false;
 		part[n] = part[n] * 10 + (text[i] - '0');
 	}
-	text	  +=sizeof(pattern) - 1;
+	text += sizeof(pattern) - 1;
 
 	if (*text == '.')
 	{
@@ -97,8 +97,8 @@ parse_utc(const char *text, TimestampTz *time)
 		if (!isdigit((unsigned char) *++text))
 			return false;
 		/* what is finer is cut */
-		for (; isdigit((unsigned char) *text); text ++, unit /= 10)
-			fraction += unit * (*text -'0');
+		for (; isdigit((unsigned char) *text); text++, unit /= 10)
+			fraction += unit * (*text - '0');
 	}
 	if (text[0] != 'Z' || text[1] != '\0' || part[0] < 1 || part[1] < 1 ||
 		part[1] > MONTHS_PER_YEAR || part[2] < 1 ||
@@ -128,7 +128,7 @@ parse_epoch(const char *text, TimestampTz *time)
 	{
 		int64		unit = digits < 12 ? 100000 : 100;
 
-		for (const char *p = text +digits + 1; *p; p++, unit /= 10)
+		for (const char *p = text + digits + 1; *p; p++, unit /= 10)
 		{
 			if (!isdigit((unsigned char) *p))
 				return false;
