@@ -25,6 +25,8 @@
 #include "jacksync.h"
 #include "statement.h"
 
+static void bind_column(JsEntity *entity, Relation rel, JsColumn *column,
+						const char *role);
 static void sort_fields(JsEntity *entity);
 static int	compare_key(const char *key, int len, const char *name);
 static void load_keys(JsEntity *entity, Relation rel);
@@ -56,31 +58,11 @@ js_entity_bind(JsEntity *entity)
 	entity->partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	load_keys(entity, rel);
 
-	attnum = get_attnum(entity->relid, entity->external.name);
-	if (attnum > 0)
-		js_column_init(&entity->external, rel, attnum, entity->mcxt);
-	else
-		note_problem(entity, "column \"%s\" of table \"%s\" (external id) does not exist",
-					 entity->external.name, RelationGetRelationName(rel));
+	bind_column(entity, rel, &entity->external, "external id");
 	if (entity->property != NULL)
-	{
-		attnum = get_attnum(entity->relid, entity->property->name);
-		if (attnum > 0)
-			js_column_init(entity->property, rel, attnum, entity->mcxt);
-		else
-			note_problem(entity, "column \"%s\" of table \"%s\" (property) does not exist",
-						 entity->property->name, RelationGetRelationName(rel));
-	}
-
+		bind_column(entity, rel, entity->property, "property");
 	if (entity->deleted != NULL)
-	{
-		attnum = get_attnum(entity->relid, entity->deleted->name);
-		if (attnum > 0)
-			js_column_init(entity->deleted, rel, attnum, entity->mcxt);
-		else
-			note_problem(entity, "column \"%s\" of table \"%s\" (deleted) does not exist",
-						 entity->deleted->name, RelationGetRelationName(rel));
-	}
+		bind_column(entity, rel, entity->deleted, "deleted");
 	if (entity->urgency != NULL)
 	{
 		attnum = get_attnum(entity->relid, entity->urgency->name);
@@ -123,6 +105,19 @@ js_entity_bind(JsEntity *entity)
 	}
 	load_guards(entity, rel);
 	table_close(rel, AccessShareLock);
+}
+
+/* Find a column without which the entity is of no use. */
+static void
+bind_column(JsEntity *entity, Relation rel, JsColumn *column, const char *role)
+{
+	AttrNumber	attnum = get_attnum(entity->relid, column->name);
+
+	if (attnum > 0)
+		js_column_init(column, rel, attnum, entity->mcxt);
+	else
+		note_problem(entity, "column \"%s\" of table \"%s\" (%s) does not exist",
+					 column->name, RelationGetRelationName(rel), role);
 }
 
 /* Order the fields as jsonb orders its keys: by length, then by bytes. */

@@ -7,7 +7,7 @@
  * without row and link: its values are the row, and what the PMS said of it is
  * the base.  So rows and links are written in batches, as COPY writes them.
  * An index that knows one of them already is an error of the page, which is
- * applied with a look at every record then (apply.c).
+ * applied with a look at every record then (applypage.c).
  *
  *-------------------------------------------------------------------------
  */
