@@ -59,6 +59,7 @@ OBJS = \
 	src/place.o \
 	src/link.o \
 	src/journal.o \
+	src/changelog.o \
 	src/verdict.o \
 	src/rowkey.o \
 	src/rowheap.o \

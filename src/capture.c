@@ -4,11 +4,9 @@
  *	  The row trigger that captures local changes.
  *
  * It runs in the transaction of whoever writes, and does as little as can
- * be: compare the synchronised columns, append one row to jacksync.change,
- * ask for a wake-up at commit.  The row goes in by heap_insert(), without
- * executor and without a look at privileges, so that every role that may
- * write the table may do so without grants on jacksync.  Nothing here waits
- * for anybody.
+ * be: compare the synchronised columns, append one row to jacksync.change
+ * (changelog.c), ask for a wake-up at commit.  Every role that may write the
+ * table may do so without grants on jacksync.  Nothing here waits for anybody.
  *
  * What apply() writes is not captured (js_row_being_written); what users'
  * triggers do meanwhile is.
@@ -17,13 +15,10 @@
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
+#include "access/sysattr.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
@@ -31,13 +26,12 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
+#include "changelog.h"
 #include "compat.h"
 #include "config.h"
 #include "faultpoint.h"
 #include "jacksync.h"
-#include "link.h"
 #include "row.h"
 #include "secure.h"
 #include "statement.h"
@@ -46,6 +40,7 @@
 JS_FUNCTION(jacksync_capture);
 JS_FUNCTION(jacksync_refuse_truncate);
 
+static bool may_have_changed(TriggerData *trigger, AttrNumber attnum);
 static Bitmapset *changed_columns(JsEntity *entity, TriggerData *trigger);
 static bool key_changed(JsEntity *entity, TriggerData *trigger);
 static void check_local_edit(JsEntity *entity, Bitmapset *changed);
@@ -58,10 +53,6 @@ static char *key_of(JsEntity *entity, TriggerData *trigger,
 					TupleTableSlot *slot);
 static AttrNumber attnum_in(JsEntity *entity, TriggerData *trigger,
 							const JsColumn *column);
-static void log_change(JsEntity *entity, char op, bool waiting,
-					   const char *local_id, const char *old_local_id,
-					   Bitmapset *columns);
-static Datum column_bits(Bitmapset *columns);
 
 /*
  * capture(entity_id) trigger, AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW.
@@ -114,8 +105,9 @@ jacksync_capture(PG_FUNCTION_ARGS)
 		key = key_of(entity, trigger, trigger->tg_trigslot);
 	}
 
-	log_change(entity, op, op != 'u' || bms_overlap(changed, entity->waiting),
-			   key, old_key, changed);
+	js_changelog_add(entity, op, op == 'u' && js_row_write_active(),
+					 op != 'u' || bms_overlap(changed, entity->waiting),
+					 key, old_key, changed);
 	JS_FAULT("cp01");
 	js_wake_at_commit();
 	return PointerGetDatum(NULL);
@@ -139,6 +131,19 @@ jacksync_refuse_truncate(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/*
+ * May an UPDATE have changed a column?  Not if it does not set it and no
+ * BEFORE trigger could have.
+ */
+static bool
+may_have_changed(TriggerData *trigger, AttrNumber attnum)
+{
+	return trigger->tg_updatedcols == NULL ||
+		trigger->tg_relation->trigdesc->trig_update_before_row ||
+		bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber,
+					  trigger->tg_updatedcols);
+}
+
 /* Which synchronised columns did an UPDATE change? */
 static Bitmapset *
 changed_columns(JsEntity *entity, TriggerData *trigger)
@@ -154,6 +159,8 @@ changed_columns(JsEntity *entity, TriggerData *trigger)
 		Datum		old_value;
 		Datum		new_value;
 
+		if (!may_have_changed(trigger, attnum))
+			continue;
 		old_value = slot_getattr(trigger->tg_trigslot, attnum, &old_null);
 		new_value = slot_getattr(trigger->tg_newslot, attnum, &new_null);
 		if (old_null && new_null)
@@ -175,7 +182,8 @@ key_changed(JsEntity *entity, TriggerData *trigger)
 		AttrNumber	attnum = attnum_in(entity, trigger, column);
 		bool		isnull;
 
-		if (!datum_image_eq(slot_getattr(trigger->tg_trigslot, attnum, &isnull),
+		if (may_have_changed(trigger, attnum) &&
+			!datum_image_eq(slot_getattr(trigger->tg_trigslot, attnum, &isnull),
 							slot_getattr(trigger->tg_newslot, attnum, &isnull),
 							column->byval, column->len))
 			return true;
@@ -376,54 +384,4 @@ attnum_in(JsEntity *entity, TriggerData *trigger, const JsColumn *column)
 	if (relid == entity->relid)
 		return column->attnum;
 	return get_attnum(relid, column->name);
-}
-
-/* Append a row to jacksync.change. */
-static void
-log_change(JsEntity *entity, char op, bool waiting, const char *local_id,
-		   const char *old_local_id, Bitmapset *columns)
-{
-	Relation	rel = table_open(entity->change_relid, RowExclusiveLock);
-	Datum		values[JS_CHANGE_NATTS];
-	bool		nulls[JS_CHANGE_NATTS] = {0};
-	HeapTuple	tuple;
-
-	values[JS_CHANGE_ID] =
-		Int64GetDatum(nextval_internal(entity->change_seq, false));
-	/* what a trigger derives from what we write is nobody's edit */
-	values[JS_CHANGE_AT] = TimestampTzGetDatum(op == 'u' && js_row_write_active() ?
-											   DT_NOBEGIN : GetCurrentTimestamp());
-	values[JS_CHANGE_ENTITY] = Int32GetDatum(entity->entity_id);
-	values[JS_CHANGE_OP] = CharGetDatum(op);
-	values[JS_CHANGE_WAITING] = BoolGetDatum(waiting);
-	values[JS_CHANGE_LOCAL_ID] = CStringGetTextDatum(local_id);
-	if (old_local_id != NULL)
-		values[JS_CHANGE_OLD_LOCAL_ID] = CStringGetTextDatum(old_local_id);
-	else
-		nulls[JS_CHANGE_OLD_LOCAL_ID] = true;
-	if (!bms_is_empty(columns))
-		values[JS_CHANGE_COLUMNS] = column_bits(columns);
-	else
-		nulls[JS_CHANGE_COLUMNS] = true;
-
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	simple_heap_insert(rel, tuple);
-	heap_freetuple(tuple);
-	/* the lock stays, as after any INSERT: the next row finds it held */
-	table_close(rel, NoLock);
-}
-
-/* Attribute numbers as bits of a bytea: get_bit() with the number is 1. */
-static Datum
-column_bits(Bitmapset *columns)
-{
-	int			last = bms_prev_member(columns, -1);
-	int			size = VARHDRSZ + last / 8 + 1;
-	bytea	   *bits = palloc0(size);
-	int			attnum = -1;
-
-	SET_VARSIZE(bits, size);
-	while ((attnum = bms_next_member(columns, attnum)) >= 0)
-		VARDATA(bits)[attnum / 8] |= 1 << (attnum % 8);
-	return PointerGetDatum(bits);
 }

@@ -12,6 +12,7 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "utils/builtins.h"
@@ -19,6 +20,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "changelog.h"
 #include "compat.h"
 #include "foldlog.h"
 
@@ -37,6 +39,8 @@ js_log_read(JsEntity *entity)
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc scan;
 
+	if (js_changelog_flush())
+		CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))

@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "changelog.h"
 #include "compat.h"
 #include "config.h"
 #include "dropdb.h"
@@ -62,6 +63,7 @@ _PG_init(void)
 	js_txn_define_settings();
 	js_reconcile_define_settings();
 	js_config_init();
+	js_changelog_init();
 	js_wake_init();
 	js_launcher_init();
 	js_dropdb_init();

@@ -69,8 +69,9 @@ CREATE INDEX link_open ON jacksync.link (intent_id) WHERE intent_id IS NOT NULL;
  * Append-only log of local changes, written by the row trigger in the user's
  * own transaction and consumed by presence.  No index: see doc/design.md.
  */
-CREATE SEQUENCE jacksync.change_seq;
-COMMENT ON SEQUENCE jacksync.change_seq IS 'order of the captured changes of one row';
+-- rows are written up to 64 at a time (changelog.c)
+CREATE SEQUENCE jacksync.change_seq INCREMENT BY 64;
+COMMENT ON SEQUENCE jacksync.change_seq IS 'order of the captured changes of one row: every number is the first of 64';
 CREATE TABLE jacksync.change
 (
 	change_id	bigint NOT NULL,

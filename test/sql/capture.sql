@@ -27,6 +27,56 @@ BEGIN; UPDATE c SET a = 'rolled back'; ROLLBACK;
 BEGIN; SAVEPOINT s; UPDATE c SET a = 'rolled back'; ROLLBACK TO s; UPDATE c SET a = 'kept'; COMMIT;
 TABLE logged; CALL forget();
 
+-- many rows of one statement are written together: in their order, and only once
+INSERT INTO c SELECT i, 'E' || i, 'x', 'y' FROM generate_series(10, 209) i;
+UPDATE c SET a = 'bulk', b = 'bulk' WHERE id >= 10;
+DELETE FROM c WHERE id >= 200;
+SELECT op, columns, count(*), count(DISTINCT local_id), min(local_id::int), max(local_id::int) FROM logged GROUP BY op, columns ORDER BY 1;
+SELECT count(*) FROM (SELECT local_id, string_agg(op::text, '' ORDER BY change_id) AS ops FROM jacksync.change GROUP BY local_id) o
+WHERE ops <> CASE WHEN local_id::int >= 200 THEN 'iud' ELSE 'iu' END;
+CALL forget();
+-- triggers that write the same table while its rows wait, some of it in vain
+CREATE FUNCTION nest() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.id = 12 AND NEW.a = 'nest' THEN
+		BEGIN
+			UPDATE c SET b = 'in vain' WHERE id BETWEEN 20 AND 120;
+			RAISE division_by_zero;
+		EXCEPTION WHEN division_by_zero THEN
+			NULL;
+		END;
+		BEGIN
+			DELETE FROM c WHERE id = 11;
+			INSERT INTO c VALUES (300, 'E300');
+		EXCEPTION WHEN division_by_zero THEN
+			NULL;
+		END;
+		UPDATE c SET id = 10, b = 'moved' WHERE id = 300;
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER zz_nest AFTER UPDATE ON c FOR EACH ROW EXECUTE FUNCTION nest();
+DELETE FROM c WHERE id = 10; CALL forget();
+UPDATE c SET a = 'nest' WHERE id IN (11, 12, 13);
+TABLE logged; CALL forget();
+DROP TRIGGER zz_nest ON c;
+-- what the same transaction captured is there for who looks, and for apply()
+BEGIN;
+UPDATE c SET a = 'seen' WHERE id = 12;
+TABLE logged;
+SAVEPOINT s;
+UPDATE c SET a = 'not seen' WHERE id IN (13, 14);
+ROLLBACK TO s;
+COPY c (id, a) FROM stdin;
+400	copied
+\.
+SELECT records_processed, updated, conflicts FROM jacksync.apply('c', '[{"id": "E12", "a": "nest", "b": "bulk"}]');
+TABLE logged;
+COMMIT;
+DROP FUNCTION nest;
+DELETE FROM c WHERE id >= 10;
+CALL forget();
+
 -- whoever may write the table may do so without grants on jacksync
 CREATE ROLE regress_jacksync_writer;
 GRANT INSERT, UPDATE, DELETE, SELECT ON c TO regress_jacksync_writer;
