@@ -42,8 +42,10 @@ static uint64 retired_in = 0;	/* counter of the transaction that retired */
 static uint64 transactions = 0;
 static List *watched = NIL;		/* OIDs of the tables that matter */
 static bool stale = true;
+static uint64 version = 0;		/* another one: something may have changed */
 
 static void relcache_callback(Datum arg, Oid relid);
+static void out_of_date(void);
 static void count_transactions(XactEvent event, void *arg);
 static void refresh(void);
 static JsEntity *load(JsStatement *statement, JsArgs *args);
@@ -66,7 +68,36 @@ static void
 relcache_callback(Datum arg, Oid relid)
 {
 	if (!OidIsValid(relid) || list_member_oid(watched, relid))
-		stale = true;
+		out_of_date();
+}
+
+/* Whatever was read is to be read again. */
+static void
+out_of_date(void)
+{
+	stale = true;
+	version++;
+}
+
+/*
+ * The version of what this process may have read of the configuration: as long
+ * as it is the same, nothing was committed since that it has heard of.
+ */
+uint64
+js_config_version(void)
+{
+	return version;
+}
+
+/* Let changes of a table of the configuration count, from now on. */
+Oid
+js_config_watch(const char *table)
+{
+	Oid			relid = get_relname_relid(table,
+										  get_namespace_oid(JS_SCHEMA, false));
+
+	watch(relid);
+	return relid;
 }
 
 /* Tell transactions apart, to know when pointers have died. */
@@ -92,7 +123,7 @@ jacksync_config_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("config_changed() must be called as a trigger")));
 	CacheInvalidateRelcache(trigger->tg_relation);
-	stale = true;
+	out_of_date();
 
 	/* the worker need not wait for its next look either */
 	SPI_connect();
@@ -312,8 +343,7 @@ load_rules(JsEntity *entity)
 	uint64		rows;
 
 	for (int i = 0; i < lengthof(tables); i++)
-		watch(get_relname_relid(tables[i],
-								get_namespace_oid(JS_SCHEMA, false)));
+		(void) js_config_watch(tables[i]);
 	watch(entity->relid);
 	entity->change_relid =
 		get_relname_relid("change", get_namespace_oid(JS_SCHEMA, false));
@@ -433,5 +463,5 @@ js_entity_learn_field(JsEntity *entity, const char *field)
 	js_arg(&args, Int32GetDatum(entity->entity_id));
 	js_arg_text(&args, field);
 	js_run(&statement, &args);
-	stale = true;
+	out_of_date();
 }

@@ -16,6 +16,8 @@ extern void js_config_init(void);
 extern JsEntity *js_entity_by_name(const char *name, bool missing_ok);
 extern JsEntity *js_entity_by_id(int32 entity_id);
 extern void js_entity_learn_field(JsEntity *entity, const char *field);
+extern uint64 js_config_version(void);
+extern Oid	js_config_watch(const char *table);
 extern void js_config_read_worker(void);
 
 #endif							/* JS_CONFIG_H */

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/dsm.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -34,9 +35,13 @@
 
 static JsShared *shared = NULL;
 static dsm_segment *segment = NULL;
+static Oid	state_table = InvalidOid;	/* jacksync.shared_state */
+static bool looked = false;		/* there, since it changed */
 
 static dsm_handle known_handle(bool latest);
 static dsm_handle handle_in_table(void);
+static void table_changed(Datum arg, Oid relid);
+static Oid	find_table(void);
 static bool attach_to(dsm_handle handle);
 static void create(void);
 static void detach(void);
@@ -77,7 +82,7 @@ js_shared_attach(bool may_create)
 bool
 js_shared_look(void)
 {
-	dsm_handle	handle = handle_in_table();
+	dsm_handle	handle = looked ? DSM_HANDLE_INVALID : handle_in_table();
 
 	if (handle == DSM_HANDLE_INVALID ||
 		(segment != NULL && handle == dsm_segment_handle(segment)))
@@ -105,33 +110,57 @@ known_handle(bool latest)
 static dsm_handle
 handle_in_table(void)
 {
-	Oid			relid = get_relname_relid("shared_state",
-										  get_namespace_oid(JS_SCHEMA, true));
 	dsm_handle	handle = DSM_HANDLE_INVALID;
+	Snapshot	snapshot;
 	Relation	rel;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	if (!OidIsValid(relid) || !ActiveSnapshotSet())
+	state_table = find_table();
+	if (!OidIsValid(state_table))
 		return handle;
-	rel = table_open(relid, AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, GetActiveSnapshot(), 0,
-							  NULL);
+	rel = table_open(state_table, AccessShareLock);
+	looked = true;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
 		Datum		start = heap_getattr(tuple,
-										 get_attnum(relid, "server_start"),
+										 get_attnum(state_table, "server_start"),
 										 RelationGetDescr(rel), &isnull);
-		Datum		number = heap_getattr(tuple, get_attnum(relid, "handle"),
+		Datum		number = heap_getattr(tuple,
+										  get_attnum(state_table, "handle"),
 										  RelationGetDescr(rel), &isnull);
 
 		if (DatumGetTimestampTz(start) == PgStartTime)
 			handle = (dsm_handle) DatumGetInt64(number);
 	}
 	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return handle;
+}
+
+/* Look again: perhaps the table has another segment. */
+static void
+table_changed(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == state_table)
+		looked = false;
+}
+
+/* The table; InvalidOid: there is none.  From now on we hear of its changes. */
+static Oid
+find_table(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(table_changed, (Datum) 0);
+	registered = true;
+	return get_relname_relid("shared_state",
+							 get_namespace_oid(JS_SCHEMA, true));
 }
 
 /* Attach to a segment, if it is there and is ours. */
@@ -186,6 +215,7 @@ create(void)
 		return;
 	js_arg(&args, Int64GetDatum((int64) dsm_segment_handle(made)));
 	js_run(&write, &args);
+	CacheInvalidateRelcacheByRelid(find_table());
 
 	shared = dsm_segment_address(made);
 	memset(shared, 0, sizeof(JsShared));
