@@ -91,12 +91,13 @@ load() {
 	cat "$place/memory"
 }
 
-# desk SECONDS: local single-row updates, 100 a second by two clients; appends
-# their latencies in microseconds to $place/desk.$1
+# desk NAME SECONDS: local single-row updates, 100 a second by two clients;
+# appends their latencies in microseconds to $place/desk.NAME.  The first ones
+# of a session, which fill its caches, do not count: a desk stays connected.
 desk() {
 	rm -f "$place"/desk_log.*
 	$run pgbench -n -h "$place" -U postgres -c 2 -R 100 -T "$2" -l --log-prefix="$place/desk_log" -f "$place/desk.sql" "$database" >/dev/null 2>&1
-	cat "$place"/desk_log.* | awk '{ print $3 }' >>"$place/desk.$1"
+	cat "$place"/desk_log.* | awk '$2 >= 5 { print $3 }' >>"$place/desk.$1"
 }
 # percentile FILE P: of numbers, one a line
 percentile() { sort -n "$1" | awk -v p="$2" '{ v[NR] = $1 } END { n = int((NR - 1) * p / 100) + 1; printf "%d", v[n] }'; }
