@@ -32,6 +32,7 @@ OBJS = \
 	src/txn.o \
 	src/wake.o \
 	src/heap.o \
+	src/heapmany.o \
 	src/heapread.o \
 	src/shared.o \
 	src/progress.o \

@@ -69,6 +69,16 @@
 #define js_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* How an index compares the values of its ssup_attno. */
+#if PG_VERSION_NUM >= 180000
+#define js_sort_support(index, reverse, ssup) \
+	PrepareSortSupportFromIndexRel(index, reverse, ssup)
+#else
+#define js_sort_support(index, reverse, ssup) \
+	PrepareSortSupportFromIndexRel(index, (reverse) ? BTGreaterStrategyNumber : \
+								   BTLessStrategyNumber, ssup)
+#endif
+
 /* Ask the processor for a cache line that will be read soon. */
 #ifdef __GNUC__
 #define js_prefetch(address) __builtin_prefetch(address)

@@ -35,6 +35,7 @@
 
 #include "compat.h"
 #include "heap.h"
+#include "heapmany.h"
 #include "heapread.h"
 #include "jacksync.h"
 
@@ -50,7 +51,6 @@ static bool is_quiet(JsHeap *heap);
 static void close_heap(JsHeap *heap);
 static void update_row(JsHeap *heap, ItemPointer tid);
 static void append_late(JsHeap *heap);
-static void index_many(JsHeap *heap, int number, int n);
 static void end_statement(JsHeap *heap);
 
 /* From now on keep tables open, until the end of this subtransaction. */
@@ -485,75 +485,6 @@ append_late(JsHeap *heap)
 	if (heap->nlater > 0)
 		js_heap_append_many(heap, heap->nlater, true);
 	heap->nlater = 0;
-}
-
-/* Slots for many new rows; they are kept with the table. */
-TupleTableSlot **
-js_heap_slots(JsHeap *heap, int n)
-{
-	MemoryContext old = MemoryContextSwitchTo(heap->mcxt);
-
-	if (n > heap->nmany)
-	{
-		heap->many = heap->many == NULL ?
-			palloc(sizeof(TupleTableSlot *) * n) :
-			repalloc(heap->many, sizeof(TupleTableSlot *) * n);
-		while (heap->nmany < n)
-			heap->many[heap->nmany++] = table_slot_create(heap->rel, NULL);
-	}
-	MemoryContextSwitchTo(old);
-	return heap->many;
-}
-
-/*
- * Insert what the first n of these slots have, page by page of the table.  It
- * has neither row triggers, generated columns nor constraints of exclusion, and
- * is no partition; what we write into a table of ours satisfies its checks.
- */
-void
-js_heap_append_many(JsHeap *heap, int n, bool ours)
-{
-	for (int i = 0; i < n && !ours; i++)
-		if (RelationGetDescr(heap->rel)->constr != NULL)
-			ExecConstraints(heap->info, heap->many[i], heap->estate);
-	table_multi_insert(heap->rel, heap->many, n, GetCurrentCommandId(true), 0,
-					   NULL);
-	for (int i = 0; i < heap->info->ri_NumIndices; i++)
-		index_many(heap, i, n);
-	end_statement(heap);
-}
-
-/*
- * The entries of many new rows in one index: its pages are at hand for the
- * next row then.  Uniqueness is checked at once.
- */
-static void
-index_many(JsHeap *heap, int number, int n)
-{
-	Relation	index = heap->info->ri_IndexRelationDescs[number];
-	IndexInfo  *info = heap->info->ri_IndexRelationInfo[number];
-	ExprContext *econtext = GetPerTupleExprContext(heap->estate);
-	ExprState  *predicate = NULL;
-	Datum		values[INDEX_MAX_KEYS];
-	bool		isnull[INDEX_MAX_KEYS];
-
-	if (!info->ii_ReadyForInserts)
-		return;
-	if (info->ii_Predicate != NIL)
-		predicate = ExecPrepareQual(info->ii_Predicate, heap->estate);
-	for (int i = 0; i < n; i++)
-	{
-		TupleTableSlot *slot = heap->many[i];
-
-		econtext->ecxt_scantuple = slot;
-		if (predicate != NULL && !ExecQual(predicate, econtext))
-			continue;
-		FormIndexDatum(info, slot, heap->estate, values, isnull);
-		index_insert(index, values, isnull, &slot->tts_tid, heap->rel,
-					 info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-					 false, info);
-		ResetPerTupleExprContext(heap->estate);
-	}
 }
 
 /* What was written can be seen from now on. */

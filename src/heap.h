@@ -79,8 +79,6 @@ extern void js_heap_page_begin(JsHeapPage *page);
 extern void js_heap_page_end(JsHeapPage *page);
 extern void js_heap_page_abort(JsHeapPage *page);
 extern bool js_heap_paged(void);
-extern TupleTableSlot **js_heap_slots(JsHeap *heap, int n);
-extern void js_heap_append_many(JsHeap *heap, int n, bool ours);
 
 extern JsHeap *js_heap_open(Oid relid);
 extern JsHeap *js_heap_ours(const char *name);

@@ -19,6 +19,7 @@
 
 #include "compat.h"
 #include "heap.h"
+#include "heapmany.h"
 #include "heapread.h"
 #include "link.h"
 #include "place.h"

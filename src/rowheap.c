@@ -29,6 +29,7 @@
 
 #include "compat.h"
 #include "heap.h"
+#include "heapmany.h"
 #include "heapread.h"
 #include "jacksync.h"
 #include "rowheap.h"

@@ -7,6 +7,8 @@
 #                                  measure; also growth (SIZES)
 #   LOAD=100000 DESK=300000        records of an initial load
 #   BUFFERS=512MB                  shared_buffers; more for SIZES of millions
+#   HUGE=on                        fail if the kernel has no huge pages for them
+#                                  (echo 7000 >/proc/sys/vm/nr_hugepages)
 #   KEEP=1                         leave the cluster to look around (or perf)
 set -euo pipefail
 {								# read as a whole: it may be edited while it runs
@@ -52,6 +54,7 @@ $run initdb -D "$place/data" -U postgres -A trust --no-sync >/dev/null
 listen_addresses = ''
 unix_socket_directories = '$place'
 shared_buffers = ${BUFFERS:-512MB}
+huge_pages = ${HUGE:-try}
 max_wal_size = 8GB
 fsync = ${DURABLE:-off}
 synchronous_commit = ${DURABLE:-off}
