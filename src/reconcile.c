@@ -215,7 +215,9 @@ is_due(JsCycle *cycle, Jsonb **progress, int64 *run_id, int64 *last_record,
 		{INT4OID}
 	};
 	static JsStatement read = {
-		"SELECT progress, run_id, last_record, found,"
+		/* of one that is over, only when that was */
+		"SELECT progress, CASE WHEN progress IS NOT NULL THEN run_id END,"
+		" last_record, CASE WHEN progress IS NOT NULL THEN found END,"
 		" progress IS NOT NULL OR done_at + $2 * '1 us'::interval < pg_catalog.now()"
 		" FROM jacksync.reconcile_state WHERE stream_id = $1 AND done_at IS NOT NULL",
 		{INT4OID, INT8OID}
