@@ -40,13 +40,13 @@ typedef struct RowPlan
 typedef struct RowPlans
 {
 	JsEntity   *entity;			/* whose plans these are */
-	RowPlan    *first;
+	RowPlan    *first;			/* in the order of their last use */
 	int			count;
 	MemoryContextCallback callback;
 	struct RowPlans *next;
 } RowPlans;
 
-#define MAX_PLANS 200			/* per entity; then they are made anew */
+#define MAX_PLANS 64			/* per entity: some 25 kB each */
 
 static RowPlans *all_plans = NULL;
 
@@ -57,6 +57,7 @@ static int	writing_depth = 0;
 static RowPlans *plans_of(JsEntity *entity);
 static void forget_plans(void *arg);
 static void free_plans(RowPlans *plans);
+static RowPlan *find_plan(RowPlans *plans, const char *sql);
 static SPIPlanPtr get_plan(JsEntity *entity, const char *sql, int nargs,
 						   Oid *types);
 static const char *table_name(JsEntity *entity, bool only);
@@ -583,40 +584,60 @@ execute(JsEntity *entity, const char *sql, int nargs, JsColumn **columns,
 static SPIPlanPtr
 get_plan(JsEntity *entity, const char *sql, int nargs, Oid *types)
 {
-	RowPlans   *plans = plans_of(entity);
-	RowPlan    *plan;
+	RowPlan    *plan = find_plan(plans_of(entity), sql);
 
-	for (plan = plans->first; plan != NULL; plan = plan->next)
-		if (strcmp(plan->sql, sql) == 0)
-		{
-			if (plan->plan != NULL && SPI_plan_is_valid(plan->plan))
-				return plan->plan;
-			break;
-		}
-	if (plan == NULL)
+	if (plan->plan != NULL)
 	{
-		MemoryContext old;
-
-		if (plans->count >= MAX_PLANS)
-			free_plans(plans);
-		old = MemoryContextSwitchTo(entity->mcxt);
-		plan = palloc0(sizeof(RowPlan));
-		plan->sql = pstrdup(sql);
-		plan->next = plans->first;
-		plans->first = plan;
-		plans->count++;
-		MemoryContextSwitchTo(old);
-	}
-	else if (plan->plan != NULL)
+		if (SPI_plan_is_valid(plan->plan))
+			return plan->plan;
 		SPI_freeplan(plan->plan);
-
-	plan->plan = NULL;
+		plan->plan = NULL;
+	}
 	plan->plan = SPI_prepare(sql, nargs, types);
 	if (plan->plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s: %s",
 			 SPI_result_code_string(SPI_result), sql);
 	SPI_keepplan(plan->plan);
 	return plan->plan;
+}
+
+/*
+ * The place of a statement's plan, at the front from now on.  Every set of
+ * columns that is written has a statement of its own, so that there may be any
+ * number of them: the one that was not used for the longest time gives way.
+ */
+static RowPlan *
+find_plan(RowPlans *plans, const char *sql)
+{
+	RowPlan   **link = &plans->first;
+	RowPlan    *plan;
+
+	while ((plan = *link) != NULL && strcmp(plan->sql, sql) != 0 &&
+		   (plan->next != NULL || plans->count < MAX_PLANS))
+		link = &plan->next;
+	if (plan == NULL)
+	{
+		plan = MemoryContextAllocZero(plans->entity->mcxt, sizeof(RowPlan));
+		plan->sql = MemoryContextStrdup(plans->entity->mcxt, sql);
+		plans->count++;
+	}
+	else
+	{
+		if (strcmp(plan->sql, sql) != 0)
+		{
+			char	   *other = plan->sql;
+
+			plan->sql = MemoryContextStrdup(plans->entity->mcxt, sql);
+			pfree(other);
+			if (plan->plan != NULL)
+				SPI_freeplan(plan->plan);
+			plan->plan = NULL;
+		}
+		*link = plan->next;
+	}
+	plan->next = plans->first;
+	plans->first = plan;
+	return plan;
 }
 
 /* The plans of an entity; they go when its memory goes. */
