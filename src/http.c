@@ -61,6 +61,7 @@ struct JsHttpCall
 	Received	head;
 	bool		allow_http;
 	bool		allow_private;
+	bool		alone;			/* its connection is its own */
 	bool		plain;			/* the URL is http: */
 	bool		refused;		/* the address is not allowed */
 	bool		no_socket;		/* too many are open */
@@ -75,6 +76,8 @@ struct JsHttpCall
 
 static JsHttpCall *calls = NULL;
 
+static bool only_reads(const JsHttpRequest *request);
+static bool must_be_alone(const JsHttpRequest *request);
 static void set_options(JsHttpCall *call, const JsHttpRequest *request);
 static void set_http(JsHttpCall *call, const JsHttpRequest *request);
 static void set_body(JsHttpCall *call, const JsHttpRequest *request);
@@ -106,7 +109,8 @@ js_http_start(MemoryContext mcxt, const JsHttpRequest *request)
 								 ALLOCSET_SMALL_SIZES);
 	call = MemoryContextAllocZero(mcxt, sizeof(JsHttpCall));
 	call->mcxt = mcxt;
-	call->pool = js_http_pool(request->pool);
+	call->alone = must_be_alone(request);
+	call->pool = js_http_pool(call->alone ? ~request->pool : request->pool);
 	call->group = request->group;
 	call->allow_http = request->allow_http;
 	call->allow_private = request->allow_private;
@@ -171,38 +175,54 @@ set_http(JsHttpCall *call, const JsHttpRequest *request)
 #endif
 }
 
+/* Does it only read, so that it may be sent twice? */
+static bool
+only_reads(const JsHttpRequest *request)
+{
+	return request->repeatable || request->method == NULL ||
+		strcmp(request->method, "GET") == 0;
+}
+
 /*
- * The body, and which connection may carry the request.
- *
  * libcurl repeats a request by itself if a connection that it used again
  * breaks without an answer.  That is welcome for one that only reads.  One
  * that writes must never be sent twice behind our back: its body is handed
  * out once and cannot be had again, so that libcurl has to give up; without a
  * body, or where digest needs it twice, it gets a connection of its own.
+ *
+ * Such a one is in another pool than all that may share: over HTTP/2 another
+ * request could be sent along with it, and then libcurl takes the connection
+ * for one that was used again.
  */
+static bool
+must_be_alone(const JsHttpRequest *request)
+{
+	return request->mail_from == NULL && !only_reads(request) &&
+		(request->body == NULL || request->body_len == 0 || request->digest);
+}
+
+/* The body, and which connection may carry the request. */
 static void
 set_body(JsHttpCall *call, const JsHttpRequest *request)
 {
 	CURL	   *easy = call->easy;
-	bool		reads = request->repeatable || request->method == NULL ||
-	strcmp(request->method, "GET") == 0;
 
 	if (request->body != NULL)
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
 						 (curl_off_t) request->body_len);
-	if (request->body != NULL && request->body_len > 0 && !reads &&
-		!request->digest)
+	if (call->alone)
+	{
+		curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+		curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+	}
+	else if (!only_reads(request))
 	{
 		keep_upload(call, request);
 		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		return;
 	}
-	else
-	{
-		if (request->body != NULL)
-			curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->body);
-		if (!reads)
-			curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-	}
+	if (request->body != NULL)
+		curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->body);
 }
 
 /* What is to be sent, for on_read(). */
@@ -495,7 +515,11 @@ failure_of(JsHttpCall *call)
 		case CURLE_SEND_FAIL_REWIND:
 		case CURLE_GOT_NOTHING:
 		case CURLE_PARTIAL_FILE:
+		case CURLE_HTTP2_STREAM:
 			return JS_HTTP_RESET;
+		case CURLE_HTTP2:
+			/* also what it says if the server ends the connection */
+			return call->head.len > 0 ? JS_HTTP_PROTOCOL : JS_HTTP_RESET;
 		default:
 			return JS_HTTP_PROTOCOL;
 	}
@@ -531,6 +555,8 @@ describe(JsHttpCall *call, JsHttpFailure failure)
 					   call->body.limit);
 	else if (call->no_socket)
 		why = "this process has too many open files";
+	else if (call->end.result == CURLE_SEND_FAIL_REWIND)
+		why = "it ended before the answer, and what writes is not sent twice";
 	else if (call->slow)
 		why = psprintf("fewer than %d bytes a second over %d seconds",
 					   SLOW_BYTES, SLOW_SECONDS);

@@ -5,7 +5,7 @@
 #   make check TESTS="apply capture"   these regress tests only
 #   make check PROVE_TESTS=test/t/010_worker.pl   this TAP test only
 set -euo pipefail
-"$(dirname "$0")"/deps.sh
+"$(dirname "$0")"/deps.sh tests
 . "$(dirname "$0")"/common.sh
 
 passed=0

@@ -39,7 +39,7 @@ make_root() {
 	chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 sh -ec '
 		apt-get update -q
 		apt-get install -y -q postgresql-15 postgresql-17 postgresql-18 libpq-dev libcurl4-openssl-dev \
-			libipc-run-perl make gcc libc6-dev pkg-config python3-minimal python3
+			libipc-run-perl nghttp2-proxy make gcc libc6-dev pkg-config python3-minimal python3
 		# the headers alone: their package wants clang and llvm
 		cd /tmp
 		apt-get download -q postgresql-server-dev-15 postgresql-server-dev-17 postgresql-server-dev-18
@@ -54,6 +54,15 @@ if [ ! -f "$root/made-by-jacksync-2" ]; then
 	make_root >"$root.log" 2>&1 || { tail -20 "$root.log"; exit 1; }
 fi
 
+# a package that tests need since the chroot was made
+if [ ! -x "$root/usr/sbin/nghttpx" ]; then
+	cp /etc/resolv.conf /etc/hosts "$root/etc/"
+	chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 sh -ec '
+		apt-get update -q
+		apt-get install -y -q nghttp2-proxy
+		apt-get clean' >"$root.log" 2>&1 || { tail -20 "$root.log"; exit 1; }
+fi
+
 # inside VERSION COMMAND
 inside() {
 	unshare --mount --pid --net --fork --kill-child --propagation private bash -ec '
@@ -65,7 +74,7 @@ inside() {
 		mount --bind -o ro . "$root/src"
 		ip link set lo up
 		exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
-			PG_CONFIG=/usr/lib/postgresql/$2/bin/pg_config CASES=100000 \
+			PG_CONFIG=/usr/lib/postgresql/$2/bin/pg_config CASES=100000 JACKSYNC_REQUIRE_NGHTTPX=1 \
 			sh -c "cd /src && $3"' _ "$root" "$1" "$2"
 }
 
