@@ -79,6 +79,19 @@
 								   BTLessStrategyNumber, ssup)
 #endif
 
+/*
+ * Pages of the heap that nothing is on go back to the system.  glibc keeps
+ * those between things that are in use, and at the end the more, the larger
+ * the largest answer was: a process that lives for months would be as large as
+ * all of its busiest moments together.
+ */
+#ifdef __GLIBC__
+#include <malloc.h>
+#define js_give_back_memory()	((void) malloc_trim(0))
+#else
+#define js_give_back_memory()	((void) 0)
+#endif
+
 /* Ask the processor for a cache line that will be read soon. */
 #ifdef __GNUC__
 #define js_prefetch(address) __builtin_prefetch(address)

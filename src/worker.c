@@ -322,6 +322,7 @@ heartbeat(void)
 	next_heartbeat = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												 HEARTBEAT_MS);
 	js_deliver_soon();
+	js_give_back_memory();
 	return true;
 }
 

@@ -180,7 +180,8 @@ def main():
         if harm.get('deadlock victim'):
             findings.append(('harm', '%d users were deadlock victims' % harm['deadlock victim']))
         if world.pms.store.unread:
-            findings.append(('R5', '%d writes were repeated unread after they were refused as outdated' % world.pms.store.unread))
+            findings.append(('R5', '%d writes were repeated unread after they were refused as outdated; the requests before the first two:\n%s'
+                             % (world.pms.store.unread, '\n--\n'.join(world.pms.store.unread_trail[:2]))))
         if harm.get('truncated'):
             findings.append(('harm', 'a TRUNCATE went through'))
         if harm.get('waited for a lock for long'):

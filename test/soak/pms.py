@@ -27,6 +27,7 @@ class Store(fake_pms.Store):
         self.read_at = {}               # id -> when the extension read it by itself
         self.patched = 0
         self.refused, self.unread = set(), 0    # R5: refused as outdated, and not read since
+        self.unread_trail = []          # the requests that led to it
         self.seen_at, self.listed_at = {}, 0    # when it was read, by itself or in a list
         super().__init__(options)
 
@@ -61,9 +62,18 @@ class Handler(fake_pms.Handler):
     def reply(self, status, *args, **more):
         # noted before the answer can be acted upon; but not of a request that is so slow that we have looked since
         if status == 412 and not self.quiet and max(self.store.listed_at, self.store.seen_at.get(self.rid, 0)) < self.began:
-            self.store.unread += self.rid in self.store.refused
+            if self.rid in self.store.refused:
+                self.store.unread += 1
+                self.store.unread_trail.append(self.trail())
             self.store.refused.add(self.rid)
         super().reply(status, *args, **more)
+
+    def trail(self):
+        """The last requests for a record, and for lists."""
+        asked = [e for e in self.store.log[-500:] if e['path'].endswith((self.rid, '/bookings'))][-12:]
+        return '\n'.join('  %.3f %s %s %s If-Match %s: %s' % (e['time'], e['method'], e['path'], e['query'].get('page', ''),
+                                                             e['headers'].get('If-Match'), e.get('status', 'under way or no answer'))
+                         for e in asked)
 
     def collection(self, coll):
         self.store.refused.clear()

@@ -112,6 +112,16 @@ cmp_ok($sockets->(), '<', 20, 'connections do not pile up');
 cmp_ok($sql->("SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype = 'advisory'"), '<', 5, 'nor do locks');
 is($sql->("SELECT pid FROM jacksync.worker_status"), $pid, 'it is the same worker');
 
+# an answer that is far larger than others leaves nothing behind: glibc would keep its memory from the second one on
+my $usual = $resident->();
+$pms->forget_log;
+$pms->faults({ kind => 'big', megabytes => 24, match => { path => '/v1/guests$' }, count => 3 });
+for (1 .. 600) { last if scalar(grep { $_->{path} eq '/v1/guests' && $_->{status} } @{ $pms->log }) > 3; select undef, undef, undef, 0.1; }
+my $large = $resident->();
+for (1 .. 300) { last if $resident->() < $usual + 5120; select undef, undef, undef, 0.1; }
+diag(sprintf 'measured: memory of the worker: %d kB, %d kB after three answers of 24 MB, %d kB within half a minute', $usual, $large, $resident->());
+cmp_ok($resident->(), '<', $usual + 5120, 'large answers leave no more behind than a page is kept in');
+
 # autovacuum sees what the worker writes, and progress writes nothing
 is($sql->("SELECT count(*) FROM pg_stat_user_tables WHERE schemaname = 'jacksync'
 	AND (relname = 'stream_state' AND n_tup_upd > 10 OR relname = 'sync_run' AND n_tup_ins > 10 OR relname = 'link' AND n_tup_upd > 10)"),
