@@ -300,8 +300,12 @@ is_stale(JsApply *apply, JsLink *link, JsRecord *record)
 	}
 	if (!record->time_known || !link->pms_time_known)
 		return false;
-	/* what we deleted ourselves may be listed for a while */
-	if (link->state == JS_TOMBSTONE && !record->deleted &&
+	/*
+	 * What we deleted ourselves may be listed for a while.  What the PMS
+	 * deleted it may have made anew in the same second, if its times are
+	 * whole seconds.
+	 */
+	if (link->state == JS_TOMBSTONE && !link->hash_known && !record->deleted &&
 		record->time == link->pms_updated_at)
 		return true;
 	if (record->time > link->pms_updated_at)

@@ -14,10 +14,12 @@
  * written in it.  A trigger may begin another one while rows wait; then there
  * is more than one batch.
  *
- * The numbers of the log order the changes of one row.  They are given when
- * rows are written: by then we hold the locks of their rows, so that whoever
- * changes a row after us gets a greater one.  Before a subtransaction
- * captures something, what its parents have waiting gets numbers, too.
+ * The numbers of the log order the changes of one row: they are positions in
+ * the WAL, which costs less than a sequence.  They are taken when rows are
+ * written: by then we hold the locks of their rows, and there is WAL of ours
+ * before whoever changes a row after us gets his.  Before a subtransaction
+ * captures something, what its parents have waiting gets numbers, too.  (What
+ * a dump brings from another server: jacksync.number_change().)
  *
  *-------------------------------------------------------------------------
  */
@@ -27,8 +29,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "commands/sequence.h"
+#include "access/xlog.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "utils/builtins.h"
@@ -40,8 +41,7 @@
 #include "compat.h"
 #include "link.h"
 
-/* Rows of a batch; jacksync.change_seq has the same increment. */
-#define BATCH 64
+#define BATCH 64				/* rows of a batch */
 
 /* Rows that wait to be written. */
 typedef struct Batch
@@ -50,7 +50,6 @@ typedef struct Batch
 	SubTransactionId subid;
 	MemoryContext mcxt;			/* what the values point to */
 	Oid			relid;
-	Oid			sequence;
 	int			n;
 	int			numbered;		/* those that have their numbers */
 	Datum		values[BATCH][JS_CHANGE_NATTS];
@@ -209,7 +208,6 @@ batch_of(JsEntity *entity)
 	}
 	batch->subid = subid;
 	batch->relid = entity->change_relid;
-	batch->sequence = entity->change_seq;
 	batch->outer = waiting;
 	waiting = batch;
 	return batch;
@@ -230,17 +228,22 @@ column_bits(Bitmapset *columns)
 	return PointerGetDatum(bits);
 }
 
-/* Give the rows of a batch their numbers. */
+/*
+ * Give the rows of a batch their numbers.  Every row takes more of the WAL
+ * than one byte, so that numbers of two batches can only meet while none of
+ * them is written.
+ */
 static void
 number(Batch *batch)
 {
-	int64		first;
+	static int64 last = 0;
+	int64		here = (int64) GetXLogInsertRecPtr();
 
-	if (batch->numbered == batch->n)
-		return;
-	first = nextval_internal(batch->sequence, false);
 	for (int i = batch->numbered; i < batch->n; i++)
-		batch->values[i][JS_CHANGE_ID] = Int64GetDatum(first + i);
+	{
+		last = Max(here, last + 1);
+		batch->values[i][JS_CHANGE_ID] = Int64GetDatum(last);
+	}
 	batch->numbered = batch->n;
 }
 

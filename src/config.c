@@ -347,8 +347,6 @@ load_rules(JsEntity *entity)
 	watch(entity->relid);
 	entity->change_relid =
 		get_relname_relid("change", get_namespace_oid(JS_SCHEMA, false));
-	entity->change_seq =
-		get_relname_relid("change_seq", get_namespace_oid(JS_SCHEMA, false));
 
 	entity->wildcard.strategy = JS_PMS_WINS;
 	entity->wildcard.group = -1;

@@ -50,7 +50,6 @@ typedef struct JsEntity
 	Oid			relid;
 	Oid			owner;
 	Oid			change_relid;	/* jacksync.change and its sequence */
-	Oid			change_seq;
 	bool		partitioned;
 	bool		enabled;
 	JsLocalEdit on_local_edit;

@@ -259,6 +259,7 @@ js_push_deleted(JsApply *apply, JsIntent *intent, int status, Jsonb *answer)
 	}
 	link->state = JS_TOMBSTONE;
 	link->dirty = link->waiting = link->must_pull = false;
+	link->hash_known = false;	/* the PMS has not listed it as deleted */
 	if (answer != NULL && js_record_time(apply->stream, answer, &time))
 	{
 		/* cancelled rather than deleted: this is how it is listed now */

@@ -430,10 +430,9 @@ static void
 log_row(JsApply *apply, char op, const char *local_id, const char *external_id)
 {
 	static JsStatement statement = {
-		"INSERT INTO jacksync.change (change_id, changed_at, entity_id, op,"
-		" waiting, local_id)"
-		" VALUES (pg_catalog.nextval('jacksync.change_seq'), pg_catalog.now(),"
-		" $1, $2, true, $3)",
+		"INSERT INTO jacksync.change (changed_at, entity_id, op, waiting,"
+		" local_id)"
+		" VALUES (pg_catalog.now(), $1, $2, true, $3)",
 		{INT4OID, CHAROID, TEXTOID}
 	};
 	JsArgs		args = {0};

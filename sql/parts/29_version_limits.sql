@@ -56,8 +56,8 @@ BEGIN
 		WHERE e.entity = NEW.entity AND l.entity_id = e.entity_id AND l.stream_id = 0
 			AND e.property_column IS NOT NULL AND l.state = 'n'
 		RETURNING l.entity_id, l.local_id, l.local_updated_at)
-	INSERT INTO jacksync.change (change_id, changed_at, entity_id, op, waiting, local_id)
-		SELECT nextval('jacksync.change_seq'), g.local_updated_at, g.entity_id, 'i', true, g.local_id FROM gone g;
+	INSERT INTO jacksync.change (changed_at, entity_id, op, waiting, local_id)
+		SELECT g.local_updated_at, g.entity_id, 'i', true, g.local_id FROM gone g;
 	UPDATE jacksync.link SET dirty = true
 		WHERE stream_id = NEW.stream_id AND waiting AND NOT dirty;
 	-- a shorter interval counts at once

@@ -69,9 +69,6 @@ CREATE INDEX link_open ON jacksync.link (intent_id) WHERE intent_id IS NOT NULL;
  * Append-only log of local changes, written by the row trigger in the user's
  * own transaction and consumed by presence.  No index: see doc/design.md.
  */
--- rows are written up to 64 at a time (changelog.c)
-CREATE SEQUENCE jacksync.change_seq INCREMENT BY 64;
-COMMENT ON SEQUENCE jacksync.change_seq IS 'order of the captured changes of one row: every number is the first of 64';
 CREATE TABLE jacksync.change
 (
 	change_id	bigint NOT NULL,
@@ -85,7 +82,7 @@ CREATE TABLE jacksync.change
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 ALTER TABLE jacksync.change REPLICA IDENTITY FULL;
 COMMENT ON TABLE jacksync.change IS 'captured local changes that are not yet taken up';
-COMMENT ON COLUMN jacksync.change.change_id IS 'order within one row';
+COMMENT ON COLUMN jacksync.change.change_id IS 'order within one row: a position in the WAL; below 0: captured by the server that a dump is from';
 COMMENT ON COLUMN jacksync.change.changed_at IS 'when the change was made';
 COMMENT ON COLUMN jacksync.change.entity_id IS 'number of the entity';
 COMMENT ON COLUMN jacksync.change.op IS 'i insert, u update, d delete';
@@ -93,6 +90,29 @@ COMMENT ON COLUMN jacksync.change.waiting IS 'the change is to be pushed or undo
 COMMENT ON COLUMN jacksync.change.local_id IS 'primary key of the row';
 COMMENT ON COLUMN jacksync.change.old_local_id IS 'its primary key before, where the change altered it';
 COMMENT ON COLUMN jacksync.change.columns IS 'the changed columns: bit attnum of it is 1; NULL: any';
+
+/*
+ * The capture trigger writes without statements, and this one does not fire.
+ * What a statement writes is either ours, or what pg_restore brings: its
+ * numbers are of another WAL, and it is older than all that is captured here.
+ */
+CREATE FUNCTION jacksync.number_change() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NEW.change_id IS NULL THEN
+		NEW.change_id := pg_current_wal_insert_lsn() - '0/0';
+	ELSIF NEW.change_id > 0 THEN
+		NEW.change_id := NEW.change_id - (1::bigint << 62);
+	END IF;
+	RETURN NEW;
+END;
+$$;
+COMMENT ON FUNCTION jacksync.number_change() IS 'orders changes that a statement writes into the log (trigger)';
+CREATE TRIGGER number_change BEFORE INSERT ON jacksync.change
+	FOR EACH ROW EXECUTE FUNCTION jacksync.number_change();
+COMMENT ON TRIGGER number_change ON jacksync.change IS 'what a dump brings comes before what is captured here';
 
 CREATE SEQUENCE jacksync.tick;
 COMMENT ON SEQUENCE jacksync.tick IS 'orders requests and recorded pushes without a clock';

@@ -33,18 +33,20 @@ INSERT INTO capture_contender VALUES (9, 'pgq logutriga (C, a queue)', 'c_pgq', 
 \else
 \echo 'not compared: pgq (there is no extension pgq)'
 \endif
-INSERT INTO capture_contender VALUES (7, 'jacksync, a column that is not synced', 'c_js', NULL, 'internal_remark'),
-	(8, 'no trigger, again (the noise)', 'c_none', NULL, 'status');
+INSERT INTO capture_contender VALUES
+	(7, 'jacksync, a column that is not synced', 'c_js_other', 'INSERT INTO jacksync.entity (entity, local_table) VALUES (''capture_other'', ''%s'')', 'internal_remark'),
+	(8, 'no trigger, again (the noise)', 'c_again', NULL, 'status');
 CREATE FUNCTION capture_setup(n int) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE c record;
 BEGIN
-	FOR c IN SELECT * FROM bench.capture_contender WHERE ord <= 6 OR ord = 9 ORDER BY ord LOOP
+	FOR c IN SELECT * FROM bench.capture_contender ORDER BY ord LOOP
 		EXECUTE format('CREATE TABLE bench.%I (LIKE bench.rows_template INCLUDING ALL, changed timestamp)', c.tab);
 		EXECUTE format('INSERT INTO bench.%I SELECT i, ''E'' || i, ''Guest '' || i, date ''2026-01-01'', date ''2026-01-03'', ''101'', ''booked'', 10, 1, ''note '' || i, array[''quiet''] FROM generate_series(1, $1) i', c.tab) USING n;
 		EXECUTE format(coalesce(c.setup, 'SELECT 1'), 'bench.' || c.tab);
 	END LOOP;
-	INSERT INTO jacksync.authority (entity, field, strategy) SELECT 'capture', f, 'latest_wins'
-	FROM unnest(array['guestName', 'checkInDate', 'checkOutDate', 'roomNumber', 'status', 'balance', 'adults', 'notes', 'specialRequests']) f;
+	INSERT INTO jacksync.authority (entity, field, strategy) SELECT e.entity, f, 'latest_wins'
+	FROM jacksync.entity e, unnest(array['guestName', 'checkInDate', 'checkOutDate', 'roomNumber', 'status', 'balance', 'adults', 'notes', 'specialRequests']) f
+	WHERE e.entity LIKE 'capture%';
 END $$;
 SELECT capture_setup(:rows) \g /dev/null
 VACUUM ANALYZE;

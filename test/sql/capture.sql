@@ -27,6 +27,16 @@ BEGIN; UPDATE c SET a = 'rolled back'; ROLLBACK;
 BEGIN; SAVEPOINT s; UPDATE c SET a = 'rolled back'; ROLLBACK TO s; UPDATE c SET a = 'kept'; COMMIT;
 TABLE logged; CALL forget();
 
+-- what a dump brings is older than what is captured here, whatever its numbers
+UPDATE c SET a = 'dumped'; INSERT INTO c VALUES (5); DELETE FROM c WHERE id = 5;
+CREATE TEMP TABLE dump AS TABLE jacksync.change;
+UPDATE dump SET change_id = change_id + 1000000000000;
+CALL forget();
+DELETE FROM c WHERE id = 5; INSERT INTO c VALUES (5);
+INSERT INTO jacksync.change TABLE dump;
+DROP TABLE dump;
+TABLE logged; DELETE FROM c WHERE id = 5; CALL forget();
+
 -- many rows of one statement are written together: in their order, and only once
 INSERT INTO c SELECT i, 'E' || i, 'x', 'y' FROM generate_series(10, 209) i;
 UPDATE c SET a = 'bulk', b = 'bulk' WHERE id >= 10;

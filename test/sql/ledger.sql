@@ -29,6 +29,14 @@ INSERT INTO lodgings VALUES (3, 'B', 'second');
 SELECT conflicts, errors FROM jacksync.apply('lodgings', '[{"id": "B", "name": "third"}]', 'lodging_pms');
 SELECT l.id, l.name, r.sync_status FROM lodgings l JOIN jacksync.record r USING (external_id) WHERE l.external_id = 'B';
 
+-- deleted and made anew within a second, by a PMS that knows whole seconds; what
+-- was before that second is late
+SELECT created FROM jacksync.apply('lodgings', '[{"id": "C", "name": "first", "updatedAt": "2026-01-01T00:00:01Z"}]', 'lodging_pms');
+SELECT updated FROM jacksync.apply('lodgings', '[{"id": "C", "deleted": true, "updatedAt": "2026-01-01T00:00:02Z"}]', 'lodging_pms');
+SELECT created, unchanged FROM jacksync.apply('lodgings', '[{"id": "C", "name": "first", "updatedAt": "2026-01-01T00:00:01Z"}]', 'lodging_pms');
+SELECT created, unchanged FROM jacksync.apply('lodgings', '[{"id": "C", "name": "second", "updatedAt": "2026-01-01T00:00:02Z"}]', 'lodging_pms');
+SELECT l.name, r.sync_status FROM lodgings l JOIN jacksync.record r USING (external_id) WHERE l.external_id = 'C';
+
 DELETE FROM jacksync.entity WHERE entity = 'lodgings';
 DELETE FROM jacksync.authority WHERE entity = 'lodgings';
 DELETE FROM jacksync.manual_conflict WHERE entity = 'lodgings';
