@@ -54,7 +54,7 @@ MUTANTS = [
     ('truncate', 'TRUNCATE is not refused', [],
      [('src/capture.c', r'(jacksync_refuse_truncate\(PG_FUNCTION_ARGS\)\n\{\n)', r'\1\treturn PointerGetDatum(NULL);\n')]),
     ('capture', 'every fiftieth change is not captured', [],
-     [('src/capture.c', r'(\n\tlog_change\(entity, op,)', r'\n\tif (GetCurrentTimestamp() % 50 == 0)\n\t\treturn PointerGetDatum(NULL);\1')]),
+     [('src/capture.c', r'(\n\tjs_changelog_add\(entity, op,)', r'\n\tif (GetCurrentTimestamp() % 50 == 0)\n\t\treturn PointerGetDatum(NULL);\1')]),
     ('held', 'what is held for a person is decided all the same', [],
      [('src/fieldstate.c', r'facts\[field - entity->fields\]\.held = true;', '(void) facts;')]),
     ('merge', 'a set goes to the newer side', [],
