@@ -43,7 +43,7 @@ MUTANTS = [
        r'\1\t{\n\t\tJsApply\t\tapply = {0};\n\n\t\tjs_outbound_begin(cycle, \\&apply, "mutant");\n\t\tjs_push_not_sent(\\&apply, intent);\n'
        r'\t\tjs_outbound_end(cycle, \\&apply);\n\t\tjs_outbound_go_on(cycle);\n\t\treturn;\n\t}\n\2')]),
     ('cursor', 'changes are consumed by their time, not by presence', [],
-     [('src/fold.c', r'(JS_CHANGE_ENTITY\]\) !=\s+entity->entity_id)\)',
+     [('src/foldlog.c', r'(JS_CHANGE_ENTITY\]\) !=\s+entity->entity_id)\)',
        r'\1 ||\n\t\t\tDatumGetTimestampTz(slot->tts_values[JS_CHANGE_AT]) < GetCurrentTimestamp() - USECS_PER_SEC)')]),
     ('fold', 'changes are deleted, and the transaction that marks their records may not come', [],
      [('src/fold.c', r'(\t changes = changes->next\)\n)\t\tmark_record', r'\1\t\tif (changes->at % 5 != 0)\n\t\t\tmark_record')]),

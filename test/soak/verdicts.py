@@ -231,6 +231,9 @@ class Account:
                     if before.get(field) != record.get(field):
                         self.find('authority', rid, field, 'was written at the PMS')
                 if same(before) == same(record):
+                    # a request that was given up as lost, and sent again after a look, arrives late
+                    if cause == 'api, late':
+                        continue
                     self.find('twice', rid, cause, 'a push that changes nothing')
                 elif before.get('nick') != record.get('nick') and capitals(before.get('nick')) == capitals(record.get('nick')):
                     self.find('twice', rid, record.get('nick'), 'is the echo of', before.get('nick'))
