@@ -75,8 +75,8 @@ class Handler(fake_pms.Handler):
     def trail(self):
         """The last requests for a record, and for lists."""
         asked = [e for e in self.store.log[-500:] if e['path'].endswith((self.rid, '/bookings'))][-12:]
-        return '\n'.join('  %.3f %s %s %s If-Match %s: %s' % (e['time'], e['method'], e['path'], e['query'].get('page', ''),
-                                                             e['headers'].get('If-Match'), e.get('status', 'under way or no answer'))
+        return '\n'.join('  %.3f %s %s %s If-Match %s key %s: %s' % (e['time'], e['method'], e['path'], e['query'].get('page', ''),
+                                                             e['headers'].get('If-Match'), e['headers'].get('Idempotency-Key'), e.get('status', 'under way or no answer'))
                          for e in asked)
 
     def collection(self, coll):
