@@ -176,5 +176,15 @@ is(join(' ', map { $_->[1] } @log), 'GET GET PATCH', 'a write on a connection th
 is($log[2][0], $log[1][0], 'though the connection was used before');
 is($sql->("SELECT state FROM jacksync.intent ORDER BY intent_id DESC LIMIT 1"), 'unknown', 'whether it was taken is not known');
 
+# nor with digest, though the challenge came over that connection, and the body must be sent twice for it
+$sql->(q{ALTER SERVER s OPTIONS (ADD auth 'digest'); CREATE USER MAPPING FOR CURRENT_USER SERVER s OPTIONS (username 'jack', password 'sesame');
+	UPDATE jacksync.stream SET request = '{"path": "/list"}', push = '{"read": {"path": "/read"}, "update": {"method": "PATCH", "path": "/write"}}' WHERE entity = 'stay';
+	UPDATE stay SET room = '3'});
+my %challenge = (status => 401, headers => { 'WWW-Authenticate' => 'Digest realm="r", nonce="abc", qop="auth", algorithm=MD5' });
+$raw->script((map { ({ %challenge, match => '/list' }, { match => '/list', body => { data => [$record] } },
+	{ %challenge, match => '/read' }, { match => '/read', body => $record }) } 1 .. 2), { %challenge, match => '/write' }, { match => '/write', close => 1 });
+$node->psql('postgres', "CALL jacksync.sync('stay')");
+is(join(' ', map { $_->[1] . ($_->[3]{Authorization} ? ' with digest' : '') } grep { $_->[2] eq '/write' } @{ $raw->log }), 'PATCH PATCH with digest', 'a write with digest is not repeated');
+
 $node->stop;
 done_testing();
