@@ -23,6 +23,10 @@ if (!$nghttpx)
 	die 'nghttpx is not installed (package nghttp2-proxy)';
 }
 
+# whatever hangs is a failure that says where
+$SIG{ALRM} = sub { require Carp; Carp::confess('too slow'); };
+alarm 300;
+
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $json = JSON::PP->new->utf8->canonical;
 system_or_bail('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '30', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost',
@@ -35,9 +39,9 @@ sub proxy
 {
 	my ($name, $pms, %options) = @_;
 	my $port = $proxies{$name}{port} //= PostgreSQL::Test::Cluster::get_free_port();
-	my $pid = fork // die "fork: $!";
-	if ($pid == 0)
-	{
+	my $start = sub {
+		my $pid = fork // die "fork: $!";
+		return $pid if $pid;
 		setpgrp;
 		open STDOUT, '>', '/dev/null';
 		exec $nghttpx, '--conf=/dev/null', '--workers=1', "--frontend=127.0.0.1,$port" . ($options{tls} ? '' : ';no-tls'),
@@ -46,12 +50,16 @@ sub proxy
 		  ($options{tls} ? () : ('--frontend-http2-decoder-dynamic-table-size=0', '--frontend-http2-encoder-dynamic-table-size=0')),
 		  ($options{tls} ? ("$dir/key.pem", "$dir/ca.pem") : ())
 		  or POSIX::_exit(1);
-	}
+	};
+	my $pid = $start->();
 	@{ $proxies{$name} }{qw(pid again)} = ($pid, sub { return proxy($name, $pms, %options); });
 	for (1 .. 300)
 	{
-		return $port if IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port);
+		my $listens = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port);
 		sleep 0.1;
+		# one that ended has found the port still in use
+		if (waitpid($pid, POSIX::WNOHANG()) > 0) { $proxies{$name}{pid} = $pid = $start->(); }
+		elsif ($listens) { return $port; }
 	}
 	die "the proxy $name does not listen: " . (-e "$dir/$name.err" ? slurp_file("$dir/$name.err") : '');
 }
@@ -283,9 +291,10 @@ for my $how (qw(QUIT KILL))
 	$sql->("UPDATE guests SET phone = '$how' WHERE external_id = '$id'");
 	for (1 .. 600) { last if since(@before, 'PATCH') =~ /^1/; sleep 0.1; }
 	if ($how eq 'KILL') { kill_proxy('direct'); }
-	else { kill 'QUIT', delete $proxies{direct}{pid}; sleep 0.3; }
+	else { kill 'QUIT', $proxies{direct}{pid}; sleep 0.3; }    # GOAWAY, and its end when all is answered
 	$pms->heal;
 	JackSync::Node::wait_for($node, "SELECT state = 'done' FROM jacksync.intent WHERE external_id = '$id' ORDER BY intent_id DESC LIMIT 1", 'QUIT: the answer still came') if $how eq 'QUIT';
+	kill_proxy('direct');
 	$proxies{direct}{again}->();
 	$sql->('SELECT jacksync.sync_now()');
 	JackSync::Node::wait_for($node, "SELECT state = 'done' FROM jacksync.intent WHERE external_id = '$id' ORDER BY intent_id DESC LIMIT 1", "$how: it is known what became of it");
