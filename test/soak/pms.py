@@ -26,7 +26,7 @@ class Store(fake_pms.Store):
         self.versions_of = {}           # id -> [(cause, record)]
         self.read_at = {}               # id -> when the extension read it by itself
         self.patched = 0
-        self.refused, self.unread = set(), 0    # R5: refused as outdated, and not read since
+        self.refused, self.unread = {}, 0       # R5: id -> key of what was refused as outdated, and not read since
         self.unread_trail = []          # the requests that led to it
         self.seen_at, self.listed_at = {}, 0    # when it was read, by itself or in a list
         self.request = threading.local()        # .late: nobody waits for its answer any more
@@ -58,7 +58,7 @@ class Handler(fake_pms.Handler):
         self.store.request.late = time.time() - getattr(self, 'began', time.time()) > 1.9    # timeout: 2 s
         if self.command == 'GET':
             self.store.read_at[rid] = self.store.seen_at[rid] = time.time()
-            self.store.refused.discard(rid)
+            self.store.refused.pop(rid, None)
         super().record(coll, rid, *part)
         if self.command != 'GET':
             self.store.read_at.pop(rid, None)
@@ -66,10 +66,12 @@ class Handler(fake_pms.Handler):
     def reply(self, status, *args, **more):
         # noted before the answer can be acted upon; but not of a request that is so slow that we have looked since
         if status == 412 and not self.quiet and max(self.store.listed_at, self.store.seen_at.get(self.rid, 0)) < self.began:
-            if self.rid in self.store.refused:
+            # the same key: whoever sends it has not got the answer, and asks for it again
+            key = self.headers.get('Idempotency-Key')
+            if self.rid in self.store.refused and (key is None or key != self.store.refused[self.rid]):
                 self.store.unread += 1
                 self.store.unread_trail.append(self.trail())
-            self.store.refused.add(self.rid)
+            self.store.refused[self.rid] = key
         super().reply(status, *args, **more)
 
     def trail(self):
