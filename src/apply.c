@@ -300,6 +300,7 @@ is_stale(JsApply *apply, JsLink *link, JsRecord *record)
 	}
 	if (!record->time_known || !link->pms_time_known)
 		return false;
+
 	/*
 	 * What we deleted ourselves may be listed for a while.  What the PMS
 	 * deleted it may have made anew in the same second, if its times are

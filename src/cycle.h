@@ -89,6 +89,7 @@ struct JsCycle
 	int			gone;			/* records that the PMS does not have */
 	int			forbidden;		/* changes refused with 403, in a row */
 	int64		reading_record; /* read before write */
+	int64		overtaken;		/* the one whose last read was; 0: it was not */
 	char	   *reading_id;
 	Jsonb	   *remote;			/* the record as it was read, or NULL */
 	char	   *refusal;		/* what a 404 to the push said, or NULL */

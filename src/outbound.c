@@ -39,6 +39,7 @@ static void was_read(JsCycle *cycle, JsHttpResponse *response);
 static void was_missing(JsCycle *cycle, JsHttpResponse *response);
 static void apply_and_claim(JsCycle *cycle, Jsonb *record,
 							JsHttpResponse *response);
+static bool was_overtaken(JsCycle *cycle, JsLink *link, const char *version);
 static Jsonb *as_it_was(Jsonb *record);
 static void postpone(JsCycle *cycle, const char *message);
 
@@ -268,14 +269,18 @@ apply_and_claim(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 	JsApply		apply = {0};
 	JsApplied	applied = {0};
 	JsCounts	before;
+	const char *version = js_http_header(response, "ETag");
+	bool		done;
 
 	js_outbound_begin(cycle, &apply, "claiming local changes");
 	js_push_durable();
 	before = apply.counts;
 	apply.tick = cycle->tick;
 	apply.look_closely = true;	/* the claim is made on it, changed or not */
-	if (js_apply_guarded(&apply, record, js_http_header(response, "ETag"),
-						 &applied))
+	done = js_apply_guarded(&apply, record, version, &applied);
+	if (done && was_overtaken(cycle, applied.link, version))
+		cycle->last_record = cycle->reading_record - 1;
+	else if (done)
 	{
 		MemoryContext old = MemoryContextSwitchTo(cycle->push_mcxt);
 
@@ -293,6 +298,23 @@ apply_and_claim(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
 		js_outbound_send(cycle);
 	else
 		next_record(cycle);
+}
+
+/*
+ * Did we hear of a newer version while this one was on its way, from a webhook
+ * say?  Then the link has not got its ETag, and a write would overwrite
+ * whatever is there: it is read again.  But only once, as a PMS whose clock
+ * was set back is never newer.
+ */
+static bool
+was_overtaken(JsCycle *cycle, JsLink *link, const char *version)
+{
+	bool		overtaken = version != NULL && link != NULL &&
+	(link->version == NULL || strcmp(link->version, version) != 0) &&
+	cycle->overtaken != cycle->reading_record;
+
+	cycle->overtaken = overtaken ? cycle->reading_record : 0;
+	return overtaken;
 }
 
 /* A record without what reading it has added. */
