@@ -49,7 +49,7 @@ typedef struct JsEntity
 	char	   *name;
 	Oid			relid;
 	Oid			owner;
-	Oid			change_relid;	/* jacksync.change and its sequence */
+	Oid			change_relid;	/* jacksync.change */
 	bool		partitioned;
 	bool		enabled;
 	JsLocalEdit on_local_edit;

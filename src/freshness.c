@@ -21,7 +21,6 @@
 #include "nodes/value.h"
 #include "parser/parse_func.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -57,8 +56,8 @@ static Rule *rules = NULL;
 static MemoryContext rules_mcxt = NULL;
 static uint64 rules_version = 0;
 
-static Rule *rule_of(text * entity, const char *server);
-static Rule *known_rule(text * entity, const char *server);
+static Rule *rule_of(Datum entity, const char *server);
+static Rule *known_rule(Datum entity, const char *server);
 static bool oldest_sync(Rule *rule, TimestampTz *oldest);
 static int	find_streams(Datum entity, const char *server, int32 *streams);
 static bool sync_time(Rule *rule, Relation rel, int32 stream,
@@ -88,7 +87,7 @@ jacksync_check_freshness(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return judge(fcinfo);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	rule = rule_of(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(2) ? NULL :
+	rule = rule_of(PG_GETARG_DATUM(0), PG_ARGISNULL(2) ? NULL :
 				   NameStr(*PG_GETARG_NAME(2)));
 	fresh = rule != NULL && oldest_sync(rule, &oldest) && oldest <= now;
 	PopActiveSnapshot();
@@ -117,7 +116,7 @@ jacksync_check_freshness(PG_FUNCTION_ARGS)
  * it is to be judged.
  */
 static Rule *
-rule_of(text * entity, const char *server)
+rule_of(Datum entity, const char *server)
 {
 	Rule	   *rule = known_rule(entity, server);
 	MemoryContext old;
@@ -130,8 +129,9 @@ rule_of(text * entity, const char *server)
 	(void) js_config_watch("alert_threshold");
 	/* it is kept beyond this transaction, so it must not be older */
 	PushActiveSnapshot(GetLatestSnapshot());
-	read.n = find_streams(PointerGetDatum(entity), server, read.streams);
-	tolerance_of(PointerGetDatum(entity), &read.tolerance);
+	read.n = find_streams(entity, server, read.streams);
+	if (read.n > 0)
+		tolerance_of(entity, &read.tolerance);
 	PopActiveSnapshot();
 	if (read.n == 0)
 		return NULL;
@@ -143,8 +143,7 @@ rule_of(text * entity, const char *server)
 	old = MemoryContextSwitchTo(rules_mcxt);
 	rule = palloc(sizeof(Rule));
 	*rule = read;
-	rule->entity = (text *) DatumGetPointer(datumCopy(PointerGetDatum(entity),
-													  false, -1));
+	rule->entity = DatumGetTextPCopy(entity);
 	rule->server = server != NULL ? pstrdup(server) : NULL;
 	rule->next = rules;
 	rules = rule;
@@ -154,8 +153,10 @@ rule_of(text * entity, const char *server)
 
 /* The same if it is known, and still right; NULL: it is not. */
 static Rule *
-known_rule(text * entity, const char *server)
+known_rule(Datum entity, const char *server)
 {
+	text	   *wanted = DatumGetTextPP(entity);
+
 	if (rules_mcxt == NULL)
 		rules_mcxt = AllocSetContextCreate(CacheMemoryContext,
 										   "jacksync freshness",
@@ -169,9 +170,9 @@ known_rule(text * entity, const char *server)
 	for (Rule *rule = rules; rule != NULL; rule = rule->next)
 		if ((server == NULL) == (rule->server == NULL) &&
 			(server == NULL || strcmp(server, rule->server) == 0) &&
-			VARSIZE_ANY_EXHDR(entity) == VARSIZE_ANY_EXHDR(rule->entity) &&
-			memcmp(VARDATA_ANY(entity), VARDATA_ANY(rule->entity),
-				   VARSIZE_ANY_EXHDR(entity)) == 0)
+			VARSIZE_ANY_EXHDR(wanted) == VARSIZE_ANY_EXHDR(rule->entity) &&
+			memcmp(VARDATA_ANY(wanted), VARDATA_ANY(rule->entity),
+				   VARSIZE_ANY_EXHDR(wanted)) == 0)
 			return rule;
 	return NULL;
 }

@@ -112,7 +112,7 @@ cmp_ok($sockets->(), '<', 20, 'connections do not pile up');
 cmp_ok($sql->("SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype = 'advisory'"), '<', 5, 'nor do locks');
 is($sql->("SELECT pid FROM jacksync.worker_status"), $pid, 'it is the same worker');
 
-# an answer that is far larger than others leaves nothing behind: glibc would keep its memory from the second one on
+# answers that are far larger than others do not stay
 my $usual = $resident->();
 $pms->forget_log;
 $pms->faults({ kind => 'big', megabytes => 24, match => { path => '/v1/guests$' }, count => 3 });
