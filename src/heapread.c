@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
+#include "port/pg_bitutils.h"
 #include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -25,11 +26,12 @@
 #include "compat.h"
 #include "heapread.h"
 
-#define RECENT_BUFFERS 32768	/* pages whose buffers are remembered */
+#define MOST_RECENT 4194304		/* pages whose buffers are remembered */
 #define PREFETCHED_BYTES 512	/* of a row */
 #define CACHE_LINE 64
 
 static Buffer *recent = NULL;
+static uint32 recent_size;		/* a power of 2 */
 
 static bool next_version(JsHeap *heap, IndexScanDesc scan,
 						 TupleTableSlot *slot, bool write, ItemPointer root);
@@ -37,6 +39,7 @@ static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 						  TupleTableSlot *slot, bool write, bool *all_dead);
 static Page recent_page(JsHeap *heap, const ItemPointerData *tid);
 static uint32 recent_slot(Relation rel, BlockNumber block);
+static void prepare_recent(void);
 static Buffer read_buffer(Relation rel, BlockNumber block);
 static void prune(JsHeap *heap, Buffer buffer);
 
@@ -195,7 +198,16 @@ recent_page(JsHeap *heap, const ItemPointerData *tid)
 static uint32
 recent_slot(Relation rel, BlockNumber block)
 {
-	return murmurhash32(js_file_number(rel) * 31 + block) % RECENT_BUFFERS;
+	return murmurhash32(js_file_number(rel) * 31 + block) & (recent_size - 1);
+}
+
+/* As many as there are buffers: a word for each. */
+static void
+prepare_recent(void)
+{
+	recent_size = pg_nextpower2_32(Min(Max(NBuffers, 1024), MOST_RECENT));
+	recent = MemoryContextAllocZero(CacheMemoryContext,
+									sizeof(Buffer) * recent_size);
 }
 
 /* The next visible version that an index scan finds, and where it did. */
@@ -273,12 +285,12 @@ static Buffer
 read_buffer(Relation rel, BlockNumber block)
 {
 	static uint32 count = 0;
-	uint32		slot = recent_slot(rel, block);
+	uint32		slot;
 	Buffer		buffer;
 
 	if (recent == NULL)
-		recent = MemoryContextAllocZero(CacheMemoryContext,
-										sizeof(Buffer) * RECENT_BUFFERS);
+		prepare_recent();
+	slot = recent_slot(rel, block);
 	buffer = recent[slot];
 	if (BufferIsValid(buffer) && ++count % 8 != 0 &&
 		ReadRecentBuffer(js_file_of(rel), MAIN_FORKNUM, block, buffer))

@@ -17,6 +17,7 @@
 #include "config.h"
 #include "dropdb.h"
 #include "jacksync.h"
+#include "place.h"
 #include "reconcile.h"
 #include "rowheap.h"
 #include "txn.h"
@@ -60,6 +61,7 @@ _PG_init(void)
 							GUC_UNIT_MIN,
 							NULL, NULL, NULL);
 	js_rowheap_define_settings();
+	js_place_define_settings();
 	js_txn_define_settings();
 	js_reconcile_define_settings();
 	js_config_init();

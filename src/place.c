@@ -8,41 +8,84 @@
  * are hints: whoever takes one looks whether the right link is there, and asks
  * the index if not.  So nothing has to be invalidated.
  *
- * The table has buckets of one cache line; it doubles while it fills up, to at
- * most 16 MB, where a million records were seen.
+ * The table has buckets of one cache line.  It doubles when half of its places
+ * are taken, up to jacksync.hint_memory: 16 to 32 bytes for each record that
+ * was seen.  After that, a new one takes the place of another.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
 #include "place.h"
 
-#define WAYS		4			/* entries of a bucket */
-#define FIRST_SIZE	256			/* buckets */
-#define LAST_SIZE	262144
+#define WAYS		8			/* entries of a bucket */
+#define FIRST_SIZE	1024		/* buckets */
+#define FIRST_BITS	10
 
-typedef struct Entry
-{
-	uint64		key;			/* 0: free */
-	ItemPointerData at;
-} Entry;
+/*
+ * An entry says where a link is, and as much of its key as there is room for:
+ * block (32 bits), row pointer (11), and of the key what follows the bits that
+ * say the bucket of the smallest table (21), so that the table can grow.  In
+ * the largest table one look in a hundred finds another link.
+ */
+typedef uint64 Entry;			/* 0: free, as no row pointer is 0 */
 
+#define OFFSET_BITS 11
+#define TAG_BITS	21
+
+StaticAssertDecl(MaxHeapTuplesPerPage < 1 << OFFSET_BITS,
+				 "a page has more rows than an entry can tell");
+
+static int	hint_memory = 131072;	/* kB */
 static Entry *entries = NULL;
 static uint32 size = 0;			/* buckets; a power of 2 */
 static uint32 used = 0;
 
 static Entry *bucket_of(uint64 key);
+static uint32 tag_of(uint64 key);
+static uint32 entry_tag(Entry entry);
+static bool may_grow(void);
 static void grow(void);
-static void put(uint64 key, ItemPointer at);
+static void put(Entry *bucket, Entry entry);
+
+/* Settings of this file. */
+void
+js_place_define_settings(void)
+{
+	DefineCustomIntVariable("jacksync.hint_memory",
+							"Memory in which a process remembers where records are, at most.",
+							"It takes 16 to 32 bytes for each record that the process has seen.",
+							&hint_memory,
+							131072, 64, 2097152,
+							PGC_USERSET,
+							GUC_UNIT_KB,
+							NULL, NULL, NULL);
+}
 
 /* The bucket of a key. */
 static Entry *
 bucket_of(uint64 key)
 {
 	return &entries[(key & (size - 1)) * WAYS];
+}
+
+/* What an entry says of its key. */
+static uint32
+tag_of(uint64 key)
+{
+	return (uint32) (key >> FIRST_BITS) & ((1U << TAG_BITS) - 1);
+}
+
+/* The same of an entry. */
+static uint32
+entry_tag(Entry entry)
+{
+	return (uint32) entry & ((1U << TAG_BITS) - 1);
 }
 
 /* This key will be asked for soon. */
@@ -53,19 +96,21 @@ js_place_prefetch(uint64 key)
 		js_prefetch(bucket_of(key));
 }
 
-/* Where was the link of this key?  False: not known. */
+/* Where was the link of this key, perhaps?  False: not known. */
 bool
 js_place_get(uint64 key, ItemPointer at)
 {
 	Entry	   *bucket;
+	uint32		tag = tag_of(key);
 
 	if (size == 0)
 		return false;
 	bucket = bucket_of(key);
-	for (int i = 0; i < WAYS; i++)
-		if (bucket[i].key == key)
+	for (int i = 0; i < WAYS && bucket[i] != 0; i++)
+		if (entry_tag(bucket[i]) == tag)
 		{
-			*at = bucket[i].at;
+			ItemPointerSet(at, (BlockNumber) (bucket[i] >> 32),
+						   (bucket[i] >> TAG_BITS) & ((1U << OFFSET_BITS) - 1));
 			return true;
 		}
 	return false;
@@ -75,28 +120,35 @@ js_place_get(uint64 key, ItemPointer at)
 void
 js_place_put(uint64 key, ItemPointer at)
 {
-	if (key == 0)
-		return;
-	if (used >= size && size < LAST_SIZE)
+	if (used >= size * (WAYS / 2) && may_grow())
 		grow();
-	put(key, at);
+	put(bucket_of(key),
+		((uint64) ItemPointerGetBlockNumber(at) << 32) |
+		((uint64) ItemPointerGetOffsetNumber(at) << TAG_BITS) | tag_of(key));
 }
 
 /* Into the place it has already, a free one, or that of another. */
 static void
-put(uint64 key, ItemPointer at)
+put(Entry *bucket, Entry entry)
 {
-	Entry	   *bucket = bucket_of(key);
 	int			i = 0;
 
-	while (i < WAYS && bucket[i].key != key && bucket[i].key != 0)
+	while (i < WAYS && bucket[i] != 0 &&
+		   entry_tag(bucket[i]) != entry_tag(entry))
 		i++;
 	if (i == WAYS)
-		i = (key >> 32) % WAYS;
-	else if (bucket[i].key == 0)
+		i = (entry >> 32) % WAYS;	/* any */
+	if (bucket[i] == 0)
 		used++;
-	bucket[i].key = key;
-	bucket[i].at = *at;
+	bucket[i] = entry;
+}
+
+/* Does the setting allow a larger table?  There is always a first one. */
+static bool
+may_grow(void)
+{
+	return size == 0 ||
+		(Size) size * 2 * WAYS * sizeof(Entry) <= (Size) hint_memory * 1024;
 }
 
 /* Twice as many buckets. */
@@ -104,15 +156,17 @@ static void
 grow(void)
 {
 	Entry	   *old = entries;
-	uint32		n = size * WAYS;
+	uint32		old_size = size;
 
 	size = size == 0 ? FIRST_SIZE : size * 2;
-	entries = MemoryContextAllocZero(CacheMemoryContext,
-									 sizeof(Entry) * WAYS * size);
+	entries = MemoryContextAllocExtended(CacheMemoryContext,
+										 sizeof(Entry) * WAYS * size,
+										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	used = 0;
-	for (uint32 i = 0; i < n; i++)
-		if (old[i].key != 0)
-			put(old[i].key, &old[i].at);
+	for (uint32 i = 0; i < old_size * WAYS; i++)
+		if (old[i] != 0)
+			put(bucket_of((i / WAYS % FIRST_SIZE) |
+						  (uint64) entry_tag(old[i]) << FIRST_BITS), old[i]);
 	if (old != NULL)
 		pfree(old);
 }

@@ -10,6 +10,7 @@
 
 #include "storage/itemptr.h"
 
+extern void js_place_define_settings(void);
 extern void js_place_prefetch(uint64 key);
 extern bool js_place_get(uint64 key, ItemPointer at);
 extern void js_place_put(uint64 key, ItemPointer at);

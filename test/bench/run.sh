@@ -6,6 +6,7 @@
 #   PARTS="apply capture freshness load frontdesk latency many"  what to
 #                                  measure; also growth (SIZES)
 #   LOAD=100000 DESK=300000        records of an initial load
+#   FILL=100                       fillfactor of the tables of the part growth
 #   BUFFERS=512MB                  shared_buffers; more for SIZES of millions
 #   HUGE=on                        fail if the kernel has no huge pages for them
 #                                  (echo 7000 >/proc/sys/vm/nr_hugepages)
@@ -21,7 +22,7 @@ if [ "${QUICK:-}" = 1 ]; then
 	: "${LOAD:=20000}" "${DESK:=100000}" "${DESK_SECONDS:=1}" "${EDITS:=20}" "${MANY_SECONDS:=10}"
 	: "${PARTS:=apply capture freshness load latency}"
 fi
-: "${ROWS:=100000}" "${EVERY:=5}" "${ROUNDS:=3}" "${UPDATES:=20000}" "${PAGE:=1000}"
+: "${FILL:=100}" "${ROWS:=100000}" "${EVERY:=5}" "${ROUNDS:=3}" "${UPDATES:=20000}" "${PAGE:=1000}"
 : "${LOAD:=100000}" "${LOAD_ROUNDS:=$ROUNDS}" "${DESK:=300000}" "${DESK_ROUNDS:=1}" "${DESK_SECONDS:=2}" "${EDITS:=200}" "${MANY_SETTLE:=66}" "${MANY_SECONDS:=60}"
 : "${PARTS:=apply capture freshness load frontdesk latency many}"
 
@@ -118,13 +119,14 @@ EOT
 
 # the same 5000 records against more and more rows; each size in a database of its own
 growth() {
-	printf '\nGROWTH: microseconds of CPU per record, 5000 records of the same mixture\n'
+	printf '\nGROWTH: microseconds of CPU per record, 5000 records of the same mixture, fillfactor %s\n' "$FILL"
 	for rows in ${SIZES:-10000 100000 1000000}; do
 		$psql -d postgres -c "CREATE DATABASE growth_$rows"
 		base="$psql -d growth_$rows"
 		$base -v module="$place/bench.so" -f "$place/src/test/bench/setup.sql"
 		{
 			echo "SET search_path = bench, public; DELETE FROM contender WHERE ord NOT IN (1, 7);"
+			echo "ALTER TABLE raw_rows SET (fillfactor = $FILL); ALTER TABLE jst_rows SET (fillfactor = $FILL);"
 			echo "CALL fill_pms($rows); CREATE INDEX ON pms (n); CALL grow($rows, $PAGE); VACUUM ANALYZE;"
 			for round in 1 2; do
 				echo "CALL change_pms($round, $((rows / 5000))); CALL make_pages($round, $((rows / 5000)), $PAGE);"
