@@ -42,6 +42,7 @@
 static void check_policy(JsApply *apply);
 static bool apply_version(JsApply *apply, JsRecord *record,
 						  const char *version, JsApplied *applied, bool *known);
+static bool is_overtaken(JsApply *apply, JsRecord *record, JsApplied *applied);
 static bool is_stale(JsApply *apply, JsLink *link, JsRecord *record);
 static bool first_sight(JsApply *apply, JsRecord *record, JsApplied *applied);
 
@@ -162,7 +163,8 @@ js_apply_opened(JsApply *apply, JsRecord *record, const char *version,
 	bool		known = false;
 	bool		done = apply_version(apply, record, version, applied, &known);
 
-	if (done && apply->open_errors && (!known || apply->retrying))
+	if (done && apply->open_errors && !applied->overtaken &&
+		(!known || apply->retrying))
 	{
 		JsLink		link = {0};
 		JsSubject	subject;
@@ -238,7 +240,8 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 		js_apply_waiting(apply, record, "a push of the record is open");
 		return false;
 	}
-	if (is_stale(apply, link, record))
+	if (is_stale(apply, link, record) ||
+		is_overtaken(apply, record, applied))
 	{
 		apply->counts.unchanged++;
 		*known = true;
@@ -295,6 +298,9 @@ is_stale(JsApply *apply, JsLink *link, JsRecord *record)
 	{
 		link->must_pull = true;
 		link->hash_known = false;
+		/* even if nothing waits to be pushed: it is then that it is read */
+		if (link->state == JS_LINKED && js_stream_reads_one(apply->stream))
+			link->dirty = true;
 		js_link_update(link);
 		return true;
 	}
@@ -312,11 +318,42 @@ is_stale(JsApply *apply, JsLink *link, JsRecord *record)
 	if (record->time > link->pms_updated_at)
 		apply->advanced++;
 	if (record->time >= link->pms_updated_at ||
-		link->pms_updated_at > GetCurrentTimestamp() + USECS_PER_MINUTE +
-		(apply->stream ? apply->stream->skew : 0))
+		link->pms_updated_at > js_apply_latest(apply))
 		return false;
 	apply->regressed++;
 	return true;
+}
+
+/*
+ * Is it older than one that waits for another try, or than a delete that waits
+ * for the end of the pull?  It must neither take its place nor settle it.
+ * Where the time of the link was taken away (resync()), no time counts.
+ */
+static bool
+is_overtaken(JsApply *apply, JsRecord *record, JsApplied *applied)
+{
+	JsLink	   *link = applied->link;
+	TimestampTz time;
+
+	if ((!apply->open_errors && !apply->pending_deletes) ||
+		!record->time_known || (link != NULL && !link->pms_time_known))
+		return false;
+	applied->overtaken = apply->open_errors &&
+		js_apply_one_waits(apply, record, &time) && record->time < time &&
+		time <= js_apply_latest(apply);
+	if (!applied->overtaken && apply->pending_deletes && !record->deleted)
+		applied->overtaken = js_deletes_newer(apply, record);
+	if (applied->overtaken)
+		apply->regressed++;
+	return applied->overtaken;
+}
+
+/* A time of the PMS that is later than this cannot be yet. */
+TimestampTz
+js_apply_latest(JsApply *apply)
+{
+	return GetCurrentTimestamp() + USECS_PER_MINUTE +
+		(apply->stream ? apply->stream->skew : 0);
 }
 
 /* A record without a link: adopt the row that has its id, or insert one. */
@@ -326,7 +363,7 @@ first_sight(JsApply *apply, JsRecord *record, JsApplied *applied)
 	JsEntity   *entity = apply->entity;
 	JsLink	   *link;
 
-	if (record->deleted)
+	if (record->deleted || is_overtaken(apply, record, applied))
 	{
 		apply->counts.unchanged++;
 		return true;

@@ -72,6 +72,7 @@ typedef struct JsApplied
 	JsRow		row;
 	bool		row_found;
 	Jsonb	   *pending;		/* fields whose values are to be pushed */
+	bool		overtaken;		/* a newer version waits for another try */
 } JsApplied;
 
 extern void js_apply_begin(JsApply *apply, const char *entity,
@@ -79,6 +80,7 @@ extern void js_apply_begin(JsApply *apply, const char *entity,
 extern void js_apply_end(JsApply *apply);
 extern bool js_apply_record(JsApply *apply, Jsonb *raw, const char *version,
 							JsApplied *applied);
+extern TimestampTz js_apply_latest(JsApply *apply);
 extern bool js_apply_opened(JsApply *apply, JsRecord *record,
 							const char *version, JsApplied *applied);
 extern bool js_apply_local(JsApply *apply, int64 record_id,

@@ -115,7 +115,8 @@ js_bases_update(JsApply *apply, JsRecord *record, JsApplied *applied,
 
 	link->waiting = applied->pending != NULL || link->state == JS_NEW_HERE;
 	/* without a stream nobody asks; one that comes takes what waits */
-	link->dirty = link->waiting && link->stream_id != 0;
+	link->dirty = link->stream_id != 0 &&
+		(link->waiting || (record == NULL && link->must_pull && link->dirty));
 	/* what was refused may be over now */
 	if (link->push_failures > 0)
 		link->dirty = true;

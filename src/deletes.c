@@ -77,7 +77,29 @@ postpone(JsApply *apply, const char *external_id)
 	js_run(&statement, &args);
 }
 
-/* The record is there again. */
+/*
+ * Was a record that is there deleted after all?  It is an older version that
+ * comes late then.
+ */
+bool
+js_deletes_newer(JsApply *apply, JsRecord *record)
+{
+	static JsStatement statement = {
+		"SELECT payload FROM jacksync.pending_delete WHERE stream_id = $1"
+		" AND external_id = $2 AND payload IS NOT NULL",
+		{INT4OID, TEXTOID}
+	};
+	JsArgs		args = {0};
+	TimestampTz time;
+
+	js_arg(&args, Int32GetDatum(js_apply_stream_id(apply)));
+	js_arg_text(&args, record->external_id);
+	return js_run(&statement, &args) > 0 && record->time_known &&
+		js_record_time(apply->stream, js_get_jsonb(0, 1), &time) &&
+		record->time < time;
+}
+
+/* The record is there again: a delete of it is over. */
 void
 js_deletes_forget(JsApply *apply, const char *external_id)
 {

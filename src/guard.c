@@ -24,6 +24,7 @@
 #include "jacksync.h"
 #include "statement.h"
 #include "txn.h"
+#include "window.h"
 
 /* What is tried: to apply a record, or, if raw is NULL, to settle one. */
 typedef struct Attempt
@@ -195,6 +196,7 @@ store_failure(JsApply *apply, Jsonb *raw, ErrorData *error)
 	JsSubject	subject;
 	JsFailure	failure = {0};
 	JsArgs		args = {0};
+	char	   *text;
 
 	link.external_id = js_record_id(apply->stream, apply->plain, raw);
 	subject = js_apply_subject(apply, &link);
@@ -203,6 +205,10 @@ store_failure(JsApply *apply, Jsonb *raw, ErrorData *error)
 	failure.error = error->message;
 	failure.payload = raw;
 	failure.tick = apply->tick;
+	/* the time may be what is wrong with it */
+	text = js_record_time_text(apply->plain ? NULL : apply->stream, raw);
+	failure.time_known = text != NULL && js_time_parse(text, &failure.time);
+	failure.latest = js_apply_latest(apply);
 	failure.dead = link.external_id == NULL;
 	js_failure_record(&subject, &failure);
 	apply->open_errors = true;
@@ -276,6 +282,36 @@ js_apply_settled(JsApply *apply, JsLink *link)
 	js_failure_resolved(&subject, "push");
 }
 
+/*
+ * Does a version of a record wait for another try already, and of which time?
+ */
+bool
+js_apply_one_waits(JsApply *apply, JsRecord *record, TimestampTz *time)
+{
+	static JsStatement statement = {
+		"SELECT pms_updated_at FROM jacksync.sync_error"
+		" WHERE entity = $1 AND server IS NOT DISTINCT FROM $2"
+		" AND external_id = $3 AND direction = 'pull'"
+		" AND state IN ('waiting', 'retry', 'dead')"
+		" AND pms_updated_at IS NOT NULL",
+		{TEXTOID, NAMEOID, TEXTOID}
+	};
+	JsLink		link = {0};
+	JsSubject	subject;
+	JsArgs		args = {0};
+	bool		isnull;
+
+	link.external_id = record->external_id;
+	subject = js_apply_subject(apply, &link);
+	js_arg_text(&args, subject.entity);
+	js_arg_name(&args, subject.server);
+	js_arg_text(&args, subject.external_id);
+	if (js_run(&statement, &args) == 0)
+		return false;
+	*time = DatumGetTimestampTz(js_get(0, 1, &isnull));
+	return true;
+}
+
 /* Store a record that cannot be applied now, though nothing is wrong. */
 void
 js_apply_waiting(JsApply *apply, JsRecord *record, const char *reason)
@@ -291,7 +327,12 @@ js_apply_waiting(JsApply *apply, JsRecord *record, const char *reason)
 	failure.error = reason;
 	failure.payload = js_record_raw(record);
 	failure.waiting = true;
-	failure.tick = apply->tick;
+	/* what was not asked for is not newer than this moment, either */
+	failure.tick = apply->tick == 0 && js_stream_reads_one(apply->stream) ?
+		js_tick_now() : apply->tick;
+	failure.time_known = record->time_known;
+	failure.time = record->time;
+	failure.latest = js_apply_latest(apply);
 	js_failure_record(&subject, &failure);
 	apply->open_errors = true;
 }

@@ -17,6 +17,8 @@ extern bool js_apply_settle(JsApply *apply, int64 record_id,
 extern void js_apply_postpone(JsApply *apply, int64 record_id, int sqlstate,
 							  const char *message);
 extern void js_apply_settled(JsApply *apply, JsLink *link);
+extern bool js_apply_one_waits(JsApply *apply, JsRecord *record,
+							   TimestampTz *time);
 extern void js_apply_waiting(JsApply *apply, JsRecord *record,
 							 const char *reason);
 extern bool js_must_rethrow(int sqlstate, bool serialization);

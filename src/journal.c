@@ -302,7 +302,8 @@ js_conflict_fields(int64 record_id, int *n)
 
 /*
  * Keep what could not be applied or pushed, for a later try: one open row per
- * record and direction, with the newest payload.  Tries are 30 s, 1, 2, 4 ...
+ * record and direction, with the newest payload: one that is older than what is
+ * kept already, by the PMS's clock, came late.  Tries are 30 s, 1, 2, 4 ...
  * minutes apart, at most an hour; after ten the row is dead.  What only waits
  * is tried at the next run.
  */
@@ -312,8 +313,8 @@ js_failure_record(const JsSubject *subject, const JsFailure *failure)
 	static JsStatement statement = {
 		"INSERT INTO jacksync.sync_error AS e (entity, server, local_id,"
 		" external_id, run_id, direction, sqlstate, error, payload, tick,"
-		" state, next_attempt_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+		" state, pms_updated_at, next_attempt_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
 		" CASE $11 WHEN 'dead' THEN NULL WHEN 'waiting' THEN pg_catalog.now()"
 		" ELSE pg_catalog.now() + '30 s' END)"
 		" ON CONFLICT (entity, server, external_id, local_id, direction)"
@@ -322,15 +323,18 @@ js_failure_record(const JsSubject *subject, const JsFailure *failure)
 		" DO UPDATE SET run_id = excluded.run_id,"
 		" sqlstate = excluded.sqlstate, error = excluded.error,"
 		" payload = excluded.payload, tick = excluded.tick,"
+		" pms_updated_at = excluded.pms_updated_at,"
 		" attempts = e.attempts + CASE excluded.state WHEN 'waiting' THEN 0 ELSE 1 END,"
 		" state = CASE WHEN excluded.state = 'retry' AND e.attempts >= 9"
 		" THEN 'dead' ELSE excluded.state END,"
 		" next_attempt_at = CASE excluded.state WHEN 'dead' THEN NULL"
 		" WHEN 'waiting' THEN pg_catalog.now()"
 		" ELSE pg_catalog.now() + least('1 hour'::interval,"
-		" '30 s'::interval * pg_catalog.power(2, least(e.attempts, 8))) END",
+		" '30 s'::interval * pg_catalog.power(2, least(e.attempts, 8))) END"
+		" WHERE (e.pms_updated_at > excluded.pms_updated_at"
+		" AND e.pms_updated_at <= $13) IS NOT TRUE",
 		{TEXTOID, NAMEOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID,
-		TEXTOID, JSONBOID, INT8OID, TEXTOID}
+		TEXTOID, JSONBOID, INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	JsArgs		args = {0};
 
@@ -346,6 +350,8 @@ js_failure_record(const JsSubject *subject, const JsFailure *failure)
 	js_arg(&args, Int64GetDatum(failure->tick));
 	js_arg_text(&args, failure->dead ? "dead" :
 				failure->waiting ? "waiting" : "retry");
+	js_arg_time(&args, failure->time, failure->time_known);
+	js_arg_time(&args, failure->latest, failure->time_known);
 	js_run(&statement, &args);
 }
 

@@ -93,6 +93,9 @@ typedef struct JsFailure
 	bool		waiting;		/* not an error: a lock or an open push */
 	bool		dead;			/* no use in trying again */
 	int64		tick;
+	bool		time_known;
+	TimestampTz time;			/* when the PMS changed what the payload is */
+	TimestampTz latest;			/* a later one cannot be, and does not count */
 } JsFailure;
 
 extern void js_audit(const JsSubject *subject, const JsAudit *audit);

@@ -87,14 +87,13 @@ void
 js_lookup_intent(JsCycle *cycle)
 {
 	JsIntent   *intent = cycle->intent;
-	Jsonb	   *push = cycle->stream->push;
 	JsHttpRequest request = {0};
 	char	   *problem;
 
 	cycle->remote = NULL;
 	if (intent->external_id == NULL)
 		look_for_new(cycle);
-	else if (push != NULL && js_jsonb_member(push, "read") != NULL)
+	else if (js_stream_reads_one(cycle->stream))
 	{
 		problem = js_make_request(cycle, make_read, &request);
 		if (problem != NULL)

@@ -143,8 +143,8 @@ must_read_first(JsCycle *cycle, JsApply *apply, JsLink *link)
 	List	   *operations;
 	ListCell   *cell;
 
-	if (push == NULL || link->external_id == NULL ||
-		js_jsonb_member(push, "read") == NULL || link->state == JS_NEW_HERE)
+	if (!js_stream_reads_one(cycle->stream) || link->external_id == NULL ||
+		link->state == JS_NEW_HERE)
 		return false;
 	if (deleting && apply->entity->on_local_delete != JS_DELETE_PUSH)
 		return false;
@@ -216,8 +216,7 @@ make_read(JsCycle *cycle, JsHttpRequest *request)
 bool
 js_outbound_can_read(JsCycle *cycle)
 {
-	return cycle->stream->push != NULL &&
-		js_jsonb_member(cycle->stream->push, "read") != NULL;
+	return js_stream_reads_one(cycle->stream);
 }
 
 /* The request that reads one record; false if the stream has none. */
@@ -304,17 +303,27 @@ apply_and_claim(JsCycle *cycle, Jsonb *record, JsHttpResponse *response)
  * Did we hear of a newer version while this one was on its way, from a webhook
  * say?  Then the link has not got its ETag, and a write would overwrite
  * whatever is there: it is read again.  But only once, as a PMS whose clock
- * was set back is never newer.
+ * was set back is never newer: from then on the ETag stands for what is there,
+ * and a PMS that has something newer refuses the write.
  */
 static bool
 was_overtaken(JsCycle *cycle, JsLink *link, const char *version)
 {
 	bool		overtaken = version != NULL && link != NULL &&
-	(link->version == NULL || strcmp(link->version, version) != 0) &&
-	cycle->overtaken != cycle->reading_record;
+	(link->version == NULL || strcmp(link->version, version) != 0);
 
-	cycle->overtaken = overtaken ? cycle->reading_record : 0;
-	return overtaken;
+	if (overtaken && cycle->overtaken != cycle->reading_record)
+	{
+		cycle->overtaken = cycle->reading_record;
+		return true;
+	}
+	if (overtaken && link->version == NULL)
+	{
+		link->version = pstrdup(version);
+		js_link_update(link);
+	}
+	cycle->overtaken = 0;
+	return false;
 }
 
 /* A record without what reading it has added. */

@@ -37,6 +37,7 @@ typedef struct NewId
 static void close_intent(JsIntent *intent, const char *state, int status,
 						 const char *message);
 static JsLink *lock_for(JsIntent *intent);
+static void read_it_first(int64 record_id);
 static bool take_new(JsApply *apply, JsLink *link, JsIntent *intent);
 static char *write_new_id(JsApply *apply, JsLink *link);
 static void try_to_write_id(void *arg);
@@ -99,8 +100,25 @@ js_push_accepted(JsApply *apply, JsIntent *intent, Jsonb *answer,
 
 		/* other fields may have changed there as well */
 		apply->tick = 0;
-		(void) js_apply_guarded(apply, answer, version, &applied);
+		if (!js_apply_guarded(apply, answer, version, &applied))
+			read_it_first(link->record_id);
 		apply->counts = before;
+	}
+}
+
+/*
+ * What the PMS answered could not be applied yet: its version is not one that
+ * a change of ours may be based on.
+ */
+static void
+read_it_first(int64 record_id)
+{
+	JsLink	   *link = js_link_lock(record_id, false);
+
+	if (link != NULL)
+	{
+		link->must_pull = true;
+		js_link_update(link);
 	}
 }
 

@@ -441,7 +441,7 @@ retry_stored(JsCycle *cycle)
 		" WHERE entity = $1 AND server = $2 AND direction = 'pull'"
 		" AND state IN ('waiting', 'retry') AND next_attempt_at <= pg_catalog.now()"
 		" AND pg_catalog.jsonb_typeof(payload) <> 'string'"
-		" ORDER BY error_id LIMIT 200",
+		" ORDER BY next_attempt_at, error_id LIMIT 200",
 		{TEXTOID, NAMEOID}
 	};
 	JsApply		apply = {0};

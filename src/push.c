@@ -165,8 +165,8 @@ claim_update(JsApply *apply, JsApplied *applied)
 		return intent;
 	}
 
-	/* nothing more to do about it until it changes again */
-	link->dirty = false;
+	/* nothing more to do about it until it changes again, but to read it */
+	link->dirty = link->must_pull && js_stream_reads_one(apply->stream);
 	js_link_update(link);
 	return NULL;
 }

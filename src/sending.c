@@ -133,7 +133,7 @@ intent_answered(JsCycle *cycle, JsHttpResponse *response)
 	}
 	else if (js_answer_kind(cycle, response) == JS_ANSWER_GONE &&
 			 cycle->intent->external_id != NULL &&
-			 js_jsonb_member(cycle->stream->push, "read") != NULL)
+			 js_stream_reads_one(cycle->stream))
 	{
 		/* is the record gone, or is it the address that is wrong? */
 		cycle->refusal = MemoryContextStrdup(cycle->push_mcxt, problem);
@@ -266,7 +266,7 @@ outdated(JsCycle *cycle, int status, const char *problem)
 	}
 	if ((same_record && same_as_before(cycle)) ||
 		intent->external_id == NULL ||
-		js_jsonb_member(cycle->stream->push, "read") == NULL)
+		!js_stream_reads_one(cycle->stream))
 	{
 		rejected(cycle, status, problem);
 		return;

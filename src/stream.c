@@ -167,6 +167,13 @@ read_stream(void)
 	return stream;
 }
 
+/* Can one record of the stream be read by itself? */
+bool
+js_stream_reads_one(JsStream *stream)
+{
+	return stream != NULL && js_jsonb_member(stream->push, "read") != NULL;
+}
+
 /*
  * Can the PMS be told of a field through this stream (NULL: none)?  A value
  * that was joined from several cannot be taken apart again.

@@ -92,6 +92,7 @@ typedef struct JsStream
 extern JsStream *js_stream_load(int32 stream_id);
 extern JsStream *js_stream_find(const char *entity, const char *server);
 extern int	js_stream_count(const char *entity);
+extern bool js_stream_reads_one(JsStream *stream);
 extern bool js_stream_pushes(JsStream *stream, const char *field);
 extern Jsonb *js_path_first(JsJsonPath *path, Jsonb *document);
 extern bool js_path_match(JsJsonPath *path, Jsonb *document);

@@ -272,7 +272,8 @@ CREATE TABLE jacksync.sync_error
 	state			text NOT NULL DEFAULT 'retry'
 		CHECK (state IN ('waiting', 'retry', 'dead', 'resolved', 'discarded')),
 	reason			text,
-	tick			bigint NOT NULL DEFAULT 0
+	tick			bigint NOT NULL DEFAULT 0,
+	pms_updated_at	timestamptz
 );
 CREATE UNIQUE INDEX sync_error_open ON jacksync.sync_error
 	(entity, server, external_id, local_id, direction) NULLS NOT DISTINCT
@@ -296,6 +297,7 @@ COMMENT ON COLUMN jacksync.sync_error.next_attempt_at IS 'when it is tried again
 COMMENT ON COLUMN jacksync.sync_error.state IS 'waiting (a locked row or an open push), retry, dead, resolved or discarded';
 COMMENT ON COLUMN jacksync.sync_error.reason IS 'why it was discarded';
 COMMENT ON COLUMN jacksync.sync_error.tick IS 'when the payload was requested, in ticks';
+COMMENT ON COLUMN jacksync.sync_error.pms_updated_at IS 'when the PMS changed the record of the payload';
 
 CREATE TABLE jacksync.manual_conflict
 (

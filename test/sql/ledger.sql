@@ -37,6 +37,27 @@ SELECT created, unchanged FROM jacksync.apply('lodgings', '[{"id": "C", "name": 
 SELECT created, unchanged FROM jacksync.apply('lodgings', '[{"id": "C", "name": "second", "updatedAt": "2026-01-01T00:00:02Z"}]', 'lodging_pms');
 SELECT l.name, r.sync_status FROM lodgings l JOIN jacksync.record r USING (external_id) WHERE l.external_id = 'C';
 
+-- what failed waits, and an older version that comes late neither takes its
+-- place nor settles it
+ALTER TABLE lodgings ADD CHECK (name <> 'refused');
+SELECT created FROM jacksync.apply('lodgings', '[{"id": "D", "name": "first", "updatedAt": "2026-01-01T00:00:01Z"}]', 'lodging_pms');
+SELECT errors FROM jacksync.apply('lodgings', '[{"id": "D", "name": "refused", "updatedAt": "2026-01-01T00:00:03Z"}]', 'lodging_pms');
+SELECT updated, unchanged FROM jacksync.apply('lodgings', '[{"id": "D", "name": "late", "updatedAt": "2026-01-01T00:00:02Z"}]', 'lodging_pms');
+SELECT errors, unchanged FROM jacksync.apply('lodgings', '[{"id": "D", "deleted": true, "updatedAt": "2026-01-01T00:00:02Z"}, {"id": "D", "name": 7, "updatedAt": "2026-01-01T00:00:02Z"}]', 'lodging_pms');
+SELECT payload, state FROM jacksync.sync_error WHERE entity = 'lodgings' AND external_id = 'D';
+SELECT updated FROM jacksync.apply('lodgings', '[{"id": "D", "name": "newest", "updatedAt": "2026-01-01T00:00:04Z"}]', 'lodging_pms');
+SELECT l.name, r.sync_status, e.state FROM lodgings l JOIN jacksync.record r USING (external_id) JOIN jacksync.sync_error e USING (external_id) WHERE l.external_id = 'D';
+
+-- nor is a delete over that waits for the end of the pull which brought it
+SELECT created FROM jacksync.apply('lodgings', '[{"id": "E", "name": "first", "updatedAt": "2026-01-01T00:00:01Z"}]', 'lodging_pms');
+INSERT INTO jacksync.pending_delete (stream_id, external_id, payload, tick, state)
+	SELECT stream_id, 'E', '{"id": "E", "deleted": true, "updatedAt": "2026-01-01T00:00:03Z"}', 0, 'gathered'
+	FROM jacksync.stream WHERE entity = 'lodgings';
+SELECT updated, unchanged FROM jacksync.apply('lodgings', '[{"id": "E", "name": "late", "updatedAt": "2026-01-01T00:00:02Z"}]', 'lodging_pms');
+SELECT external_id, state FROM jacksync.pending_delete;
+SELECT updated, unchanged FROM jacksync.apply('lodgings', '[{"id": "E", "name": "anew", "updatedAt": "2026-01-01T00:00:03Z"}]', 'lodging_pms');
+SELECT external_id, state FROM jacksync.pending_delete;
+
 DELETE FROM jacksync.entity WHERE entity = 'lodgings';
 DELETE FROM jacksync.authority WHERE entity = 'lodgings';
 DELETE FROM jacksync.manual_conflict WHERE entity = 'lodgings';

@@ -32,5 +32,42 @@ ok($asked[-1]{headers}{'If-Match'}, 'so that no version is written over that nob
 is($sql->("SELECT name || ' ' || sync_status FROM guests JOIN jacksync.record USING (external_id) WHERE external_id = 'GST-000002'"),
 	'told by a webhook synced', 'and both have what the other wrote');
 
+# twice: nothing is written without a version all the same
+$older = $pms->record('guests', 'GST-000003');
+$pms->edit('guests', 'GST-000003', { name => 'told by a webhook' });
+$told = JSON::PP->new->encode([ $pms->record('guests', 'GST-000003') ]);
+$told =~ s/'/''/g;
+$sql->("SELECT jacksync.apply('guests', '$told', 'sample_pms')");
+$sql->("UPDATE guests SET tags = tags || '{overtaken}' WHERE external_id = 'GST-000003'");
+$pms->faults({ kind => 'status', status => 200, body => $older, headers => { ETag => '"1"' },
+	match => { method => 'GET', path => '^/v1/guests/GST-000003$' }, count => 2 });
+$sql->(q{CALL jacksync.sync('guests')});
+@asked = grep { $_->{path} eq '/v1/guests/GST-000003' } @{ $pms->log };
+is(join(' ', map { $_->{method} } @asked), 'GET GET PATCH GET PATCH', 'what was overtaken twice is refused, and read once more');
+is($asked[2]{headers}{'If-Match'}, '"1"', 'since it says which version was read');
+is($sql->("SELECT name || ' ' || sync_status FROM guests JOIN jacksync.record USING (external_id) WHERE external_id = 'GST-000003'"),
+	'told by a webhook synced', 'and both have what the other wrote');
+
+# a page that may be older than our last push is not believed (here that push
+# is made to come later than it did), and its record is read by itself
+my $status = sub {
+	return $sql->("SELECT status || ' ' || sync_status FROM reservations JOIN jacksync.record USING (external_id) WHERE external_id = '$_[0]'");
+};
+$sql->(q{UPDATE jacksync.stream SET lookback_window = '0 s' WHERE entity = 'reservations'});
+$sql->(q{CALL jacksync.sync('reservations')});
+$sql->(q{UPDATE jacksync.link SET finalized_tick = (SELECT last_value + 2 FROM jacksync.tick) WHERE external_id = 'RES-000004'});
+$pms->edit('reservations', 'RES-000004', { status => 'old page' });
+$pms->edit('reservations', 'RES-000005', { status => 'behind it' });
+$sql->(q{CALL jacksync.sync('reservations')});
+like($status->('RES-000004'), qr/ pms_modified$/, 'a page from before a push is not believed');
+is($status->('RES-000005'), 'behind it synced', 'other records are');
+sleep 2;                            # the watermark keeps its distance
+$pms->edit('reservations', 'RES-000006', { status => 'later' });
+sleep 3;
+$sql->(q{CALL jacksync.sync('reservations')});
+$sql->(q{SELECT nextval('jacksync.tick') FROM generate_series(1, 2)});
+$sql->(q{CALL jacksync.sync('reservations')});
+is($status->('RES-000004'), 'old page synced', 'and the record is read, though no page brings it again');
+
 $node->stop;
 done_testing();
