@@ -83,7 +83,7 @@ class Account:
     def converged(self, rid, row, status):
         record = self.there[rid][-1][1]
         if record.get('deleted'):
-            if row is not None:
+            if row is not None and not self.made_anew(rid):
                 self.find('converged', rid, 'is deleted at the PMS and not here')
             return
         if row is None:
@@ -103,6 +103,11 @@ class Account:
                 self.find('converged', rid, field, 'here', row[field], 'there', record.get(field))
         if capitals(row['nick']) != capitals(record.get('nick')):
             self.find('converged', rid, 'nick here', row['nick'], 'there', record.get('nick'))
+
+    def made_anew(self, rid):
+        """Did a user insert a row for a record whose row we had deleted?  It is none of the PMS's then."""
+        events = [(user, op) for user, op, before, after in self.here.get(rid, []) if op != 'UPDATE']
+        return events[-2:] == [(False, 'DELETE'), (True, 'INSERT')]
 
     # -- 2: what is overwritten was seen, or is in the books ----------------
     def lost_here(self, rid, field):
