@@ -111,8 +111,9 @@ def account(world):
     rows = {json.loads(row[0])['external_id']: json.loads(row[0]) for row in query('SELECT to_jsonb(b) FROM bookings b')}
     status = dict(query("SELECT external_id, sync_status FROM jacksync.record WHERE external_id IS NOT NULL"))
     in_vain = set() if world.pms.tier == 'A' else {
-        value for row in query("SELECT changes FROM jacksync.intent WHERE error = 'not found at the PMS'")
-        for value in json.loads(row[0]).values() if isinstance(value, str)}
+        token for row in query("SELECT changes FROM jacksync.intent WHERE error = 'not found at the PMS'")
+        for value in json.loads(row[0]).values() if isinstance(value, (str, list))
+        for token in (value if isinstance(value, list) else [value, *value.split('\n')])}
     # a row deleted here comes back when the PMS sends its record again
     for row in query("SELECT external_id FROM jacksync.link WHERE state = 'd'"):
         status[row[0]] = 'deleted here'

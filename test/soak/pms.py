@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'pms'))
 import fake_pms     # noqa: E402
+from verdicts import LATE   # noqa: E402
 
 FAULTS = [{'kind': 'down'}, {'kind': 'reset'}, {'kind': 'hang_after_apply'}, {'kind': 'drop_after_apply'}, {'kind': 'drop_after_apply'},
           {'kind': 'status', 'status': 500}, {'kind': 'status', 'status': 503, 'headers': {'Retry-After': '1'}},
@@ -42,7 +43,7 @@ class Store(fake_pms.Store):
         if cause.startswith('api'):
             self.patched += 1
             if getattr(self.request, 'late', False):
-                cause = 'api, late'
+                cause = LATE
         record = super().write(coll, rid, record, cause)
         self.versions_of.setdefault(rid, []).append((cause, copy.deepcopy(record)))
         return record

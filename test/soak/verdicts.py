@@ -8,6 +8,8 @@ import json
 
 SINGLE = ['owned', 'ours', 'latest', 'held']
 SETS = ['marks', 'notes']
+# A request that was given up as lost, and sent again after a look: where there is no If-Match it may write over anything.
+LATE = 'api, late'
 LAWS = ['converged', 'loss', 'resurrection', 'invention', 'twice', 'false conflict', 'authority', 'sets', 'harm']
 
 
@@ -143,6 +145,8 @@ class Account:
             value = record.get(field)
             if cause == 'user':
                 written.add(value)
+            elif cause == LATE:
+                pass
             elif before is not None and value != before and before in written and \
                     before not in observed.get(value, set()) and \
                     not any(before == pms for base, local, pms, how in self.known.get((rid, field), [])):
@@ -194,6 +198,7 @@ class Account:
 
     # -- 6: a conflict is between values that had not seen each other -------
     def concurrent(self, rid, field):
+        late = {record.get(field) for cause, record in self.there[rid] if cause == LATE}
         there, first = [], {}           # values in their order, and who wrote them
         for cause, record in self.there[rid]:
             value = record.get(field)
@@ -207,7 +212,7 @@ class Account:
                 mine[value] = (len(here), user)
                 here.append(value)
         for base, local, pms, how in self.known.get((rid, field), []):
-            if local is None or pms is None or pms == base or local == pms or local in self.in_vain:
+            if local is None or pms is None or pms == base or local == pms or local in self.in_vain or pms in late:
                 continue
             if local in mine and not mine[local][1] or pms in first and first[pms][1] != 'user':
                 self.find('false conflict', rid, field, 'base', base, 'here', local, 'there', pms, how, ': one of them is our own write')
@@ -236,8 +241,7 @@ class Account:
                     if before.get(field) != record.get(field):
                         self.find('authority', rid, field, 'was written at the PMS')
                 if same(before) == same(record):
-                    # a request that was given up as lost, and sent again after a look, arrives late
-                    if cause == 'api, late':
+                    if cause == LATE:
                         continue
                     self.find('twice', rid, cause, 'a push that changes nothing')
                 elif before.get('nick') != record.get('nick') and capitals(before.get('nick')) == capitals(record.get('nick')):
@@ -278,10 +282,10 @@ class Account:
                 removed = set()
             elif cause == 'user':
                 removed |= before - now
-            else:
+            elif cause != LATE:
                 for token in before - now:
                     self.find('sets', rid, field, token, 'was removed from the PMS')
-                for token in now & removed:
+                for token in (now & removed) - self.in_vain:
                     self.find('resurrection', rid, field, token, 'is back there')
             before, whole = now, record
 
