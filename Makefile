@@ -82,6 +82,7 @@ OBJS = \
 	src/apply.o \
 	src/applypage.o \
 	src/guard.o \
+	src/openerrors.o \
 	src/gone.o \
 	src/push.o \
 	src/refusal.o \

@@ -33,6 +33,7 @@
 #include "guard.h"
 #include "heap.h"
 #include "jacksync.h"
+#include "openerrors.h"
 #include "push.h"
 #include "rowheap.h"
 #include "secure.h"
@@ -56,12 +57,6 @@ void
 js_apply_begin(JsApply *apply, const char *entity, JsStream *stream,
 			   bool plain)
 {
-	static JsStatement errors = {
-		"SELECT EXISTS (SELECT FROM jacksync.sync_error WHERE entity = $1"
-		" AND state IN ('waiting', 'retry', 'dead'))",
-		{TEXTOID}
-	};
-	JsArgs		args = {0};
 	JsSecurity	security;
 
 	apply->entity_name = pstrdup(entity);
@@ -77,9 +72,7 @@ js_apply_begin(JsApply *apply, const char *entity, JsStream *stream,
 	js_internal_user(&security);
 	apply->saved_user = security;
 
-	js_arg_text(&args, entity);
-	js_run(&errors, &args);
-	apply->open_errors = js_get_bool(0, 1);
+	js_open_errors_look(apply);
 	if (stream != NULL)
 		apply->pending_deletes = js_deletes_any(stream->stream_id);
 	if (stream != NULL && stream->push != NULL)
@@ -163,8 +156,8 @@ js_apply_opened(JsApply *apply, JsRecord *record, const char *version,
 	bool		known = false;
 	bool		done = apply_version(apply, record, version, applied, &known);
 
-	if (done && apply->open_errors && !applied->overtaken &&
-		(!known || apply->retrying))
+	if (done && !applied->overtaken && (!known || apply->retrying) &&
+		js_open_error(apply, record->external_id, NULL))
 	{
 		JsLink		link = {0};
 		JsSubject	subject;
@@ -338,7 +331,7 @@ is_overtaken(JsApply *apply, JsRecord *record, JsApplied *applied)
 	if ((!apply->open_errors && !apply->pending_deletes) ||
 		!record->time_known || (link != NULL && !link->pms_time_known))
 		return false;
-	applied->overtaken = apply->open_errors &&
+	applied->overtaken = js_open_error(apply, record->external_id, NULL) &&
 		js_apply_one_waits(apply, record, &time) && record->time < time &&
 		time <= js_apply_latest(apply);
 	if (!applied->overtaken && apply->pending_deletes && !record->deleted)
@@ -483,7 +476,7 @@ js_apply_insert(JsApply *apply, JsRecord *record, JsLink *link,
 	link->local_id = applied->row.local_id;
 	js_facts_inserted(apply, record, applied, values);
 	apply->counts.created++;
-	if (apply->open_errors)
+	if (js_open_error(apply, record->external_id, link->local_id))
 	{
 		JsSubject	subject = js_apply_subject(apply, link);
 

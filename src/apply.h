@@ -30,6 +30,8 @@ typedef struct JsPreview
 	const char *outcome;
 } JsPreview;
 
+typedef struct JsOpenErrors JsOpenErrors;
+
 /* One application of records: from one stream, or plain. */
 typedef struct JsApply
 {
@@ -43,7 +45,8 @@ typedef struct JsApply
 	int64		tick;			/* when the page was requested; 0: just now */
 	bool		retrying;		/* records that were stored */
 	bool		look_closely;	/* at every record, whatever its hash */
-	bool		open_errors;	/* there are rows in sync_error */
+	bool		open_errors;	/* there are rows in sync_error: */
+	JsOpenErrors *open;			/* for which records (openerrors.c) */
 	bool		defer_deletes;	/* gather them until the pull is complete */
 	bool		pending_deletes;	/* some are gathered or held */
 	bool		open_creates;	/* new records are on their way to the PMS */

@@ -29,6 +29,7 @@
 #include "jsonb.h"
 #include "jsonspan.h"
 #include "newrows.h"
+#include "openerrors.h"
 #include "rowheap.h"
 #include "txn.h"
 
@@ -46,6 +47,7 @@ typedef struct PageTry
 
 static void try_page(void *arg);
 static void apply_records(JsApply *apply, List *records);
+static bool any_failed(JsApply *apply, List *records);
 static void apply_chunks(JsApply *apply, List *records);
 static void apply_chunk(JsApply *apply, List *records, int from, int to,
 						MemoryContext record_context);
@@ -103,13 +105,29 @@ try_page(void *arg)
 static void
 apply_records(JsApply *apply, List *records)
 {
-	if (apply->expect_new && js_newrows_usable(apply))
+	js_open_errors_expect(apply, list_length(records));
+	if (apply->expect_new && js_newrows_usable(apply) &&
+		!any_failed(apply, records))
 		js_newrows_apply(apply, records);
 	else
 		apply_chunks(apply, records);
 	if (apply->log != NULL)
 		js_fold_some(apply->log, apply->entity, js_apply_stream_id(apply),
 					 Max(list_length(records) / 64, 16));
+}
+
+/* Has one of the trees failed before?  Then that is to be settled. */
+static bool
+any_failed(JsApply *apply, List *records)
+{
+	ListCell   *cell;
+
+	foreach(cell, apply->open_errors ? records : NIL)
+		if (js_open_error(apply, js_tree_open(apply->reader, apply->entity,
+											  lfirst(cell))->external_id,
+						  NULL))
+		return true;
+	return false;
 }
 
 /* The same where anything may become of a record. */

@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "guard.h"
 #include "jacksync.h"
+#include "openerrors.h"
 #include "statement.h"
 #include "txn.h"
 #include "window.h"
@@ -211,7 +212,7 @@ store_failure(JsApply *apply, Jsonb *raw, ErrorData *error)
 	failure.latest = js_apply_latest(apply);
 	failure.dead = link.external_id == NULL;
 	js_failure_record(&subject, &failure);
-	apply->open_errors = true;
+	js_open_error_add(apply, link.external_id, NULL);
 	apply->counts.processed++;
 	apply->counts.errors++;
 
@@ -257,7 +258,7 @@ js_apply_postpone(JsApply *apply, int64 record_id, int sqlstate,
 	failure.sqlstate = unpack_sql_state(sqlstate);
 	failure.error = message;
 	js_failure_record(&subject, &failure);
-	apply->open_errors = true;
+	js_open_error_add(apply, link->external_id, link->local_id);
 	apply->counts.errors++;
 	js_arg(&args, Int64GetDatum(record_id));
 	js_arg_text(&args, subject.entity);
@@ -274,7 +275,8 @@ js_apply_settled(JsApply *apply, JsLink *link)
 {
 	JsSubject	subject;
 
-	if (!apply->open_errors && !link->failed && link->push_failures == 0)
+	if (!link->failed && link->push_failures == 0 &&
+		!js_open_error(apply, link->external_id, link->local_id))
 		return;
 	link->failed = false;
 	link->push_failures = 0;
@@ -334,5 +336,5 @@ js_apply_waiting(JsApply *apply, JsRecord *record, const char *reason)
 	failure.time = record->time;
 	failure.latest = js_apply_latest(apply);
 	js_failure_record(&subject, &failure);
-	apply->open_errors = true;
+	js_open_error_add(apply, record->external_id, NULL);
 }

@@ -33,7 +33,7 @@ static Jsonb *snapshot_of(JsEntity *entity, JsRecord *record);
 bool
 js_newrows_usable(JsApply *apply)
 {
-	return apply->reader != NULL && !apply->open_errors &&
+	return apply->reader != NULL &&
 		js_rowheap_usable(apply->entity) && js_rowheap_bulk(apply->entity);
 }
 

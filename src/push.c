@@ -25,6 +25,7 @@
 #include "guard.h"
 #include "jacksync.h"
 #include "jsonb.h"
+#include "openerrors.h"
 #include "push.h"
 #include "statement.h"
 
@@ -205,7 +206,8 @@ without_refused(JsApply *apply, JsLink *link, Jsonb *pending, bool *alone)
 
 	/* also after requeue(), which forgets how often it failed */
 	if (JB_ROOT_COUNT(left) == 0 &&
-		(link->push_failures > 0 || apply->open_errors) &&
+		(link->push_failures > 0 ||
+		 js_open_error(apply, link->external_id, link->local_id)) &&
 		(JB_ROOT_COUNT(result) == 0 ||
 		 (refused != NULL && JB_ROOT_COUNT(refused) > 0)))
 		js_apply_settled(apply, link);
@@ -321,7 +323,7 @@ cannot_be_cleared(JsApply *apply, JsLink *link, Jsonb *fields)
 	failure.dead = true;
 	js_failure_record(&subject, &failure);
 	apply->counts.errors++;
-	apply->open_errors = true;
+	js_open_error_add(apply, link->external_id, link->local_id);
 	link->failed = true;
 	link->push_failures++;
 }

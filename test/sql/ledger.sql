@@ -58,6 +58,18 @@ SELECT external_id, state FROM jacksync.pending_delete;
 SELECT updated, unchanged FROM jacksync.apply('lodgings', '[{"id": "E", "name": "anew", "updatedAt": "2026-01-01T00:00:03Z"}]', 'lodging_pms');
 SELECT external_id, state FROM jacksync.pending_delete;
 
+-- among many records, what becomes of the one that failed is seen
+CREATE FUNCTION many(day integer, failing text) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_agg(jsonb_build_object('id', 'F' || i, 'name', CASE i WHEN 25 THEN failing ELSE 'day ' || day END, 'updatedAt', '2026-01-0' || day))
+	FROM generate_series(1, 40) i
+$$;
+SELECT created, errors FROM jacksync.apply('lodgings', many(2, 'refused'), 'lodging_pms');
+SELECT updated, unchanged, errors FROM jacksync.apply('lodgings', many(1, 'late'), 'lodging_pms');
+SELECT payload->>'name' AS name, state FROM jacksync.sync_error WHERE entity = 'lodgings' AND external_id = 'F25';
+SELECT updated, created, errors FROM jacksync.apply('lodgings', many(3, 'taken'), 'lodging_pms');
+SELECT payload->>'name' AS name, state FROM jacksync.sync_error WHERE entity = 'lodgings' AND external_id = 'F25';
+DROP FUNCTION many;
+
 DELETE FROM jacksync.entity WHERE entity = 'lodgings';
 DELETE FROM jacksync.authority WHERE entity = 'lodgings';
 DELETE FROM jacksync.manual_conflict WHERE entity = 'lodgings';
