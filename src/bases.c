@@ -116,7 +116,8 @@ js_bases_update(JsApply *apply, JsRecord *record, JsApplied *applied,
 	link->waiting = applied->pending != NULL || link->state == JS_NEW_HERE;
 	/* without a stream nobody asks; one that comes takes what waits */
 	link->dirty = link->stream_id != 0 &&
-		(link->waiting || (record == NULL && link->must_pull && link->dirty));
+		(link->waiting || (link->must_pull && link->dirty &&
+						   (record == NULL || record->remembered)));
 	/* what was refused may be over now */
 	if (link->push_failures > 0)
 		link->dirty = true;
@@ -127,9 +128,9 @@ js_bases_update(JsApply *apply, JsRecord *record, JsApplied *applied,
 		link->pms_time_known = record->time_known;
 		link->pms_updated_at = record->time;
 		link->hash = (int64) record->hash;
-		link->hash_known = true;
+		link->hash_known = link->hash_known || !record->remembered;
 		link->failed = link->push_failures > 0;
-		link->must_pull = false;
+		link->must_pull = link->must_pull && record->remembered;
 		link->version = record->version;	/* a page does not tell */
 	}
 	if (link->record_id == 0)

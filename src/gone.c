@@ -113,6 +113,7 @@ js_apply_restore(JsApply *apply, JsApplied *applied)
 	JsRecord	record = {0};
 
 	record.external_id = link->external_id;
+	record.remembered = true;
 	record.time_known = link->pms_time_known;
 	record.time = link->pms_updated_at;
 	record.version = link->version;
@@ -123,7 +124,8 @@ js_apply_restore(JsApply *apply, JsApplied *applied)
 										   entity->fields[i].name);
 	link->state = JS_LINKED;
 	link->local_times = NULL;
-	link->dirty = link->waiting = false;
+	link->waiting = false;
+	link->dirty = link->must_pull;
 	js_apply_insert(apply, &record, link, applied);
 	audit_record(apply, link, "sync", "pms", NULL, link->snapshot);
 	return true;

@@ -23,6 +23,7 @@ typedef struct JsRecord
 	bool		time_known;
 	TimestampTz time;			/* when the PMS changed it, its clock */
 	bool		deleted;
+	bool		remembered;		/* made of its link: not what the PMS has now */
 	char	   *version;		/* ETag, if it came with one */
 	Jsonb	  **fields;			/* of the entity; NULL: not in the record */
 	JsonbValue *items;			/* instead of fields, where not NULL: those of */

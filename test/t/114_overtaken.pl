@@ -48,6 +48,27 @@ is($asked[2]{headers}{'If-Match'}, '"1"', 'since it says which version was read'
 is($sql->("SELECT name || ' ' || sync_status FROM guests JOIN jacksync.record USING (external_id) WHERE external_id = 'GST-000003'"),
 	'told by a webhook synced', 'and both have what the other wrote');
 
+# a row that comes back after its change was refused as outdated: its record is
+# still to be read
+my $requests = sub { return join ' ', map { $_->{method} } grep { $_->{path} eq '/v1/guests/GST-000006' } @{ $pms->log }; };
+my $edit = sub { $sql->("UPDATE guests SET tags = tags || '{$_[0]}' WHERE external_id = 'GST-000006'"); };
+$edit->('first');
+$sql->(q{CALL jacksync.sync('guests')});
+$pms->edit('guests', 'GST-000006', { name => 'written there' });
+$edit->('second');
+$pms->faults({ kind => 'status', status => 500, match => { method => 'GET', path => '^/v1/guests/GST-000006$' } });
+$node->psql('postgres', q{CALL jacksync.push('guests')});
+$pms->heal;
+is($requests->(), 'GET PATCH PATCH GET', 'a change is refused as outdated, and the record cannot be read');
+$sql->(q{DELETE FROM guests WHERE external_id = 'GST-000006'});
+$node->psql('postgres', q{CALL jacksync.push('guests')});
+is($sql->(q{SELECT count(*) FROM guests WHERE external_id = 'GST-000006'}), 1, 'its row is deleted, and comes back');
+$edit->('third');
+$node->psql('postgres', q{CALL jacksync.push('guests')});
+like($requests->(), qr/^GET PATCH PATCH GET GET( GET)* PATCH$/, 'the record is read before it is written');
+is($sql->("SELECT name || ' ' || sync_status FROM guests JOIN jacksync.record USING (external_id) WHERE external_id = 'GST-000006'"),
+	'written there synced', 'and nothing is refused for good');
+
 # a page that may be older than our last push is not believed (here that push
 # is made to come later than it did), and its record is read by itself
 my $status = sub {
