@@ -157,6 +157,14 @@ js_apply_delete(JsApply *apply, JsRecord *record, JsLink *link)
 
 	if (link->state == JS_TOMBSTONE)
 	{
+		/* listed as deleted: the next time it is known */
+		if (!link->hash_known && record->hash != 0)
+		{
+			link->hash = (int64) record->hash;
+			link->hash_known = true;
+			link->must_pull = false;
+			js_link_update(link);
+		}
 		apply->counts.unchanged++;
 		return true;
 	}

@@ -109,7 +109,8 @@ class Account:
     def made_anew(self, rid):
         """Did a user insert a row for a record whose row we had deleted?  It is none of the PMS's then."""
         events = [(user, op) for user, op, before, after in self.here.get(rid, []) if op != 'UPDATE']
-        return events[-2:] == [(False, 'DELETE'), (True, 'INSERT')]
+        ours = [op for user, op in events if not user]
+        return ours[-1:] == ['DELETE'] and events[-1] == (True, 'INSERT')
 
     # -- 2: what is overwritten was seen, or is in the books ----------------
     def lost_here(self, rid, field):

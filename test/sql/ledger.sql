@@ -70,6 +70,13 @@ SELECT updated, created, errors FROM jacksync.apply('lodgings', many(3, 'taken')
 SELECT payload->>'name' AS name, state FROM jacksync.sync_error WHERE entity = 'lodgings' AND external_id = 'F25';
 DROP FUNCTION many;
 
+-- a tombstone that is to be looked at again is looked at once, not for ever
+SELECT created FROM jacksync.apply('lodgings', '[{"id": "G", "name": "first", "updatedAt": "2026-01-01T00:00:01Z"}]', 'lodging_pms');
+SELECT updated FROM jacksync.apply('lodgings', '[{"id": "G", "deleted": true, "updatedAt": "2026-01-01T00:00:02Z"}]', 'lodging_pms');
+UPDATE jacksync.link SET hash = NULL, must_pull = true WHERE external_id = 'G';
+SELECT unchanged FROM jacksync.apply('lodgings', '[{"id": "G", "deleted": true, "updatedAt": "2026-01-01T00:00:02Z"}]', 'lodging_pms');
+SELECT state, hash IS NOT NULL AS known, must_pull FROM jacksync.link WHERE external_id = 'G';
+
 DELETE FROM jacksync.entity WHERE entity = 'lodgings';
 DELETE FROM jacksync.authority WHERE entity = 'lodgings';
 DELETE FROM jacksync.manual_conflict WHERE entity = 'lodgings';
