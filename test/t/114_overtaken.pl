@@ -16,33 +16,29 @@ my $push = JSON::PP->new->encode({ read => { path => '/v1/guests/{record.id}' },
 	update => { path => '/v1/guests/{record.id}' } });
 $sql->("UPDATE jacksync.stream SET push = '$push' WHERE entity = 'guests'");
 
-# a webhook tells the name; the answer to our read was made before it
-my $older = $pms->record('guests', 'GST-000002');
-$pms->edit('guests', 'GST-000002', { name => 'told by a webhook' });
-my $told = JSON::PP->new->encode([ $pms->record('guests', 'GST-000002') ]);
-$told =~ s/'/''/g;
-$sql->("SELECT jacksync.apply('guests', '$told', 'sample_pms')");
-$sql->("UPDATE guests SET tags = tags || '{overtaken}' WHERE external_id = 'GST-000002'");
-$pms->faults({ kind => 'status', status => 200, body => $older, headers => { ETag => '"1"' },
-	match => { method => 'GET', path => '^/v1/guests/GST-000002$' }, count => 1 });
-$sql->(q{CALL jacksync.sync('guests')});
-my @asked = grep { $_->{path} eq '/v1/guests/GST-000002' } @{ $pms->log };
+# a webhook tells the name, and so many answers to our read were made before it;
+# returns the requests for the record
+my $overtake = sub {
+	my ($id, $times) = @_;
+	my $older = $pms->record('guests', $id);
+	$pms->edit('guests', $id, { name => 'told by a webhook' });
+	my $told = JSON::PP->new->encode([ $pms->record('guests', $id) ]);
+	$told =~ s/'/''/g;
+	$sql->("SELECT jacksync.apply('guests', '$told', 'sample_pms')");
+	$sql->("UPDATE guests SET tags = tags || '{overtaken}' WHERE external_id = '$id'");
+	$pms->faults({ kind => 'status', status => 200, body => $older, headers => { ETag => '"1"' },
+		match => { method => 'GET', path => "^/v1/guests/$id\$" }, count => $times });
+	$sql->(q{CALL jacksync.sync('guests')});
+	return grep { $_->{path} eq "/v1/guests/$id" } @{ $pms->log };
+};
+my @asked = $overtake->('GST-000002', 1);
 is(join(' ', map { $_->{method} } @asked), 'GET GET PATCH', 'it is read again before anything is written');
 ok($asked[-1]{headers}{'If-Match'}, 'so that no version is written over that nobody has seen');
 is($sql->("SELECT name || ' ' || sync_status FROM guests JOIN jacksync.record USING (external_id) WHERE external_id = 'GST-000002'"),
 	'told by a webhook synced', 'and both have what the other wrote');
 
 # twice: nothing is written without a version all the same
-$older = $pms->record('guests', 'GST-000003');
-$pms->edit('guests', 'GST-000003', { name => 'told by a webhook' });
-$told = JSON::PP->new->encode([ $pms->record('guests', 'GST-000003') ]);
-$told =~ s/'/''/g;
-$sql->("SELECT jacksync.apply('guests', '$told', 'sample_pms')");
-$sql->("UPDATE guests SET tags = tags || '{overtaken}' WHERE external_id = 'GST-000003'");
-$pms->faults({ kind => 'status', status => 200, body => $older, headers => { ETag => '"1"' },
-	match => { method => 'GET', path => '^/v1/guests/GST-000003$' }, count => 2 });
-$sql->(q{CALL jacksync.sync('guests')});
-@asked = grep { $_->{path} eq '/v1/guests/GST-000003' } @{ $pms->log };
+@asked = $overtake->('GST-000003', 2);
 is(join(' ', map { $_->{method} } @asked), 'GET GET PATCH GET PATCH', 'what was overtaken twice is refused, and read once more');
 is($asked[2]{headers}{'If-Match'}, '"1"', 'since it says which version was read');
 is($sql->("SELECT name || ' ' || sync_status FROM guests JOIN jacksync.record USING (external_id) WHERE external_id = 'GST-000003'"),
