@@ -319,7 +319,7 @@ to_be_confirmed(JsCycle *cycle, JsApply *apply)
 	uint64		rows;
 
 	js_arg(&args, Int32GetDatum(js_apply_stream_id(apply)));
-	if (!js_outbound_can_read(cycle))
+	if (!js_stream_reads_one(cycle->stream))
 	{
 		if (strcmp(cycle->stream->sync_mode, "full_refresh") == 0)
 			js_run(&believe, &args);

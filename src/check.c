@@ -53,7 +53,7 @@ js_check_start(JsCycle *cycle)
 	JsHttpRequest request = {0};
 	char	   *id;
 
-	if (operation_to_try(cycle) == NULL || !js_outbound_can_read(cycle))
+	if (operation_to_try(cycle) == NULL || !js_stream_reads_one(cycle->stream))
 	{
 		end(cycle, "the stream has no push.update to try");
 		return;

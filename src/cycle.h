@@ -145,7 +145,6 @@ extern void js_pull_record(JsCycle *cycle);
 extern void js_events_start(JsCycle *cycle);
 extern void js_outbound_resolve(JsCycle *cycle);
 extern void js_outbound_start(JsCycle *cycle);
-extern bool js_outbound_can_read(JsCycle *cycle);
 extern bool js_outbound_read_request(JsCycle *cycle, const char *external_id,
 									 JsHttpRequest *request);
 extern void js_reconcile_slice(JsCycle *cycle);

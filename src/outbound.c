@@ -212,19 +212,12 @@ make_read(JsCycle *cycle, JsHttpRequest *request)
 						cycle->server, vars, request);
 }
 
-/* Can one record be read by itself? */
-bool
-js_outbound_can_read(JsCycle *cycle)
-{
-	return js_stream_reads_one(cycle->stream);
-}
-
 /* The request that reads one record; false if the stream has none. */
 bool
 js_outbound_read_request(JsCycle *cycle, const char *external_id,
 						 JsHttpRequest *request)
 {
-	if (!js_outbound_can_read(cycle) || external_id == NULL)
+	if (!js_stream_reads_one(cycle->stream) || external_id == NULL)
 		return false;
 	cycle->remote = NULL;
 	cycle->reading_id = MemoryContextStrdup(cycle->push_mcxt, external_id);
