@@ -4,16 +4,21 @@
  *	  What became of a push: the transactions after the answer (T4).
  *
  * What the PMS made of our values becomes the base, so that its capitals or
- * rounding are nobody's change.  An intent whose outcome is not known stays
+ * rounding are nobody's change.  Where it did not show that at once (a 204),
+ * what is read later may be another's.  An intent whose outcome is not known stays
  * open until a look at the PMS has settled it (lookup.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/formatting.h"
 
 #include "compat.h"
 #include "equal.h"
@@ -47,6 +52,8 @@ static bool is_ignored(JsColumn *column, Jsonb *base, Jsonb *seen,
 					   Jsonb *sent);
 static Jsonb *new_base(JsApply *apply, JsField *field, JsIntent *intent,
 					   JsRecord *record, Jsonb *sent, Jsonb **local);
+static bool same_in_form(Jsonb *a, Jsonb *b);
+static char *bare(char *text);
 static void audit_gone(JsApply *apply, JsLink *link, JsIntent *intent);
 static void report(JsApply *apply, JsLink *link, Jsonb *payload,
 				   const char *message);
@@ -209,6 +216,8 @@ js_push_looked_up(JsApply *apply, JsIntent *intent, Jsonb *record,
 		(strcmp(intent->kind, "update") == 0 &&
 		 js_push_holds(apply, intent, record)))
 	{
+		intent->read_later = intent->taken_version == NULL || version == NULL ||
+			strcmp(intent->taken_version, version) != 0;
 		js_push_accepted(apply, intent, record, version);
 		return true;
 	}
@@ -569,7 +578,12 @@ is_ignored(JsColumn *column, Jsonb *base, Jsonb *seen, Jsonb *sent)
 		!js_value_equal(column, value, js_value_from_json(column, sent));
 }
 
-/* The bases of one field that was sent. */
+/*
+ * The bases of one field that was sent.  A value that is not ours is what the
+ * PMS made of it, if its answer shows it.  Where the record was read later it
+ * may be what somebody wrote there since: that is a change of the PMS's then,
+ * unless it is our value in another form.
+ */
 static Jsonb *
 new_base(JsApply *apply, JsField *field, JsIntent *intent, JsRecord *record,
 		 Jsonb *sent, Jsonb **local)
@@ -579,12 +593,42 @@ new_base(JsApply *apply, JsField *field, JsIntent *intent, JsRecord *record,
 	Jsonb	   *base = record && record->fields[i] ? record->fields[i] : sent;
 
 	/* what the PMS made of a value that it owns comes into the row */
-	if (strcmp(intent->kind, "create") == 0 &&
-		field->strategy == JS_PMS_WINS)
+	if ((strcmp(intent->kind, "create") == 0 &&
+		 field->strategy == JS_PMS_WINS) ||
+		(intent->read_later && !same_in_form(base, sent)))
 		base = sent;
 	*local = js_value_equal(column, js_value_from_json(column, base),
 							js_value_from_json(column, sent)) ? NULL : sent;
 	return base;
+}
+
+/*
+ * Are two texts the same but for capitals, spaces and punctuation?  That is
+ * how a PMS writes names, addresses and phone numbers anew.
+ */
+static bool
+same_in_form(Jsonb *a, Jsonb *b)
+{
+	char	   *left = js_scalar_text(a);
+	char	   *right = js_scalar_text(b);
+
+	return JB_ROOT_IS_SCALAR(a) && JB_ROOT_IS_SCALAR(b) &&
+		left != NULL && right != NULL &&
+		strcmp(bare(left), bare(right)) == 0;
+}
+
+/* A text in lower case, without what is neither letter nor digit. */
+static char *
+bare(char *text)
+{
+	char	   *lower = str_tolower(text, strlen(text), DEFAULT_COLLATION_OID);
+	char	   *to = lower;
+
+	for (char *from = lower; *from != '\0'; from++)
+		if (IS_HIGHBIT_SET(*from) || isalnum((unsigned char) *from))
+			*to++ = *from;
+	*to = '\0';
+	return lower;
 }
 
 /*
@@ -623,6 +667,7 @@ js_push_adopt(JsApply *apply, JsRecord *record)
 	intent.external_id = record->external_id;
 	intent.changes = js_get_jsonb(0, 3);
 	intent.idempotency_key = js_get_text(0, 4);
+	intent.read_later = true;
 	js_push_accepted(apply, &intent, js_record_raw(record), record->version);
 	return true;
 }

@@ -30,6 +30,8 @@ typedef struct JsIntent
 	char	   *idempotency_key;
 	int32		attempts;
 	int			accepted;		/* status with which the PMS took it; or 0 */
+	char	   *taken_version;	/* and the version that this made; or NULL */
+	bool		read_later;		/* others may have written since it was taken */
 	bool		lookup_only;	/* never to be sent again */
 	bool		key_valid;		/* young enough for its key to be known */
 	bool		more;			/* other changes of the record wait */

@@ -231,8 +231,11 @@ static void
 taken_unseen(JsCycle *cycle, JsHttpResponse *response, const char *external_id)
 {
 	JsIntent   *intent = cycle->intent;
+	const char *version = js_http_header(response, "ETag");
 	JsSecurity	security;
 
+	if (version != NULL)
+		intent->taken_version = MemoryContextStrdup(cycle->push_mcxt, version);
 	js_txn_begin("recording the outcome of a push");
 	js_internal_begin(&security);
 	js_push_mark_accepted(intent, response->status, external_id);

@@ -65,6 +65,30 @@ like($requests->(), qr/^GET PATCH PATCH GET GET( GET)* PATCH$/, 'the record is r
 is($sql->("SELECT name || ' ' || sync_status FROM guests JOIN jacksync.record USING (external_id) WHERE external_id = 'GST-000006'"),
 	'written there synced', 'and nothing is refused for good');
 
+# a change that is taken, and not shown (204): what somebody writes at the PMS
+# before we read it is not what the PMS made of our value
+my $unseen = sub {
+	my ($id, $how) = @_;
+	$sql->("UPDATE guests SET notes = 'ours' WHERE external_id = '$id'");
+	my %read = (match => { method => 'GET', path => "^/v1/guests/$id\$" });
+	$pms->faults({ kind => 'hide', ids => [], %read, count => 1 }, { kind => 'hold', %read });	# not the read before the write
+	my $pushing = $node->background_psql('postgres');
+	$pushing->query_until(qr/started/, "\\echo started\nCALL jacksync.push('guests');\n");
+	JackSync::Node::wait_for($node, "SELECT count(*) = 1 FROM jacksync.intent WHERE state = 'unknown' AND http_status = 204", "$how: it is taken, and being read");
+	$pms->edit('guests', $id, { notes => 'theirs' });
+	$pms->heal;
+	$pushing->quit;
+	$sql->(q{CALL jacksync.sync('guests')});
+	is($sql->("SELECT notes || ' ' || sync_status FROM guests JOIN jacksync.record USING (external_id) WHERE external_id = '$id'") . ' ' .
+		$pms->record('guests', $id)->{notes}, 'theirs synced theirs', "$how: both have what was written last");
+};
+$pms->config({ patch_answer => 204 });
+$unseen->('GST-000008', 'with versions');
+$sql->(q{UPDATE jacksync.stream SET push = push - 'if_match' WHERE entity = 'guests'});
+$pms->config({ etags => JSON::PP::false });
+$unseen->('GST-000009', 'without versions');
+$pms->config({ patch_answer => 200, etags => JSON::PP::true });
+
 # a webhook tells what was before a push, while that push is under way, and
 # commits only when the push is being recorded, which so does not know of it: it
 # is tried again after it, and not believed (R2).  The PMS has neither versions
