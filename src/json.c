@@ -12,6 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,9 @@ static JsJson *parse_value(Scanner *s);
 static JsJson *parse_object(Scanner *s);
 static JsJson *parse_array(Scanner *s);
 static JsJson *parse_string(Scanner *s);
+static bool scan_string(Scanner *s, const char **text, size_t *len,
+						const char **problem);
+static const char *skip_plain(const char *at, const char *end);
 static JsJson *parse_number(Scanner *s);
 static JsJson *parse_word(Scanner *s);
 static bool decode_escape(Scanner *s, JsBuffer *out, const char **problem);
@@ -46,6 +50,8 @@ static bool hex4(Scanner *s, unsigned *code);
 static void append_utf8(JsBuffer *out, unsigned code);
 static int	utf8_length(const unsigned char *p, const unsigned char *end);
 static void check_keys(Scanner *s, JsJson *object);
+static uint64_t key_bit(const JsMember *member);
+static bool same_key(const JsMember *a, const JsMember *b);
 static void *fail(Scanner *s, const char *message);
 static void skip_space(Scanner *s);
 
@@ -173,13 +179,12 @@ parse_object(Scanner *s)
 	}
 	for (;;)
 	{
-		JsJson	   *key;
-		JsMember   *member;
+		JsMember	member;
+		const char *problem;
 
 		if (s->at >= s->end || *s->at != '"')
 			return fail(s, "expected a key in quotes");
-		key = parse_string(s);
-		if (key == NULL)
+		if (!scan_string(s, &member.key, &member.keylen, &problem))
 			return NULL;
 		skip_space(s);
 		if (s->at >= s->end || *s->at != ':')
@@ -193,16 +198,12 @@ parse_object(Scanner *s)
 									  object->n * sizeof(JsMember),
 									  room * sizeof(JsMember));
 		}
-		member = &object->members[object->n];
-		member->key = key->text;
-		member->keylen = key->len;
-		member->value = parse_value(s);
-		if (member->value == NULL)
+		member.value = parse_value(s);
+		if (member.value == NULL)
 			return NULL;
-		object->n++;
+		object->members[object->n++] = member;
 		if (object->problem == NULL)
-			object->problem = key->problem ? key->problem :
-				member->value->problem;
+			object->problem = problem ? problem : member.value->problem;
 		skip_space(s);
 		if (s->at < s->end && *s->at == ',')
 		{
@@ -224,24 +225,49 @@ static void
 check_keys(Scanner *s, JsJson *object)
 {
 	JsMember   *sorted;
+	uint64_t	seen = 0;
 
 	if (object->n < 2 || object->problem != NULL)
 		return;
 	if (object->n <= 16)
 	{
-		for (int i = 1; i < object->n; i++)
-			for (int j = 0; j < i; j++)
-				if (js_member_compare(&object->members[i],
-									  &object->members[j]) == 0)
+		for (int i = 0; i < object->n; i++)
+		{
+			uint64_t	bit = key_bit(&object->members[i]);
+
+			/* only keys with the same bit can be the same */
+			for (int j = 0; j < i && (seen & bit) != 0; j++)
+				if (same_key(&object->members[i], &object->members[j]))
 					object->problem = "a key comes twice in an object";
+			seen |= bit;
+		}
 		return;
 	}
 	sorted = js_grow(s->allocator, object->members,
 					 object->n * sizeof(JsMember), object->n * sizeof(JsMember));
 	qsort(sorted, object->n, sizeof(JsMember), js_member_compare);
 	for (int i = 1; i < object->n; i++)
-		if (js_member_compare(&sorted[i - 1], &sorted[i]) == 0)
+		if (same_key(&sorted[i - 1], &sorted[i]))
 			object->problem = "a key comes twice in an object";
+}
+
+/* One of 64 bits, by a key's length and ends. */
+static uint64_t
+key_bit(const JsMember *member)
+{
+	unsigned	hash = member->keylen;
+
+	if (member->keylen > 0)
+		hash += (unsigned char) member->key[0] * 5 +
+			(unsigned char) member->key[member->keylen - 1] * 11;
+	return UINT64_C(1) << (hash & 63);
+}
+
+/* Are the keys of two members the same? */
+static bool
+same_key(const JsMember *a, const JsMember *b)
+{
+	return a->keylen == b->keylen && memcmp(a->key, b->key, a->keylen) == 0;
 }
 
 /* [ value, ... ] */
@@ -386,35 +412,40 @@ static JsJson *
 parse_string(Scanner *s)
 {
 	JsJson	   *json = js_json_make(s->allocator, JS_JSON_STRING);
-	const char *start = ++s->at;
-	const char *problem = NULL;
-	JsBuffer	out;
-	bool		plain = true;
 
+	return scan_string(s, &json->text, &json->len, &json->problem) ?
+		json : NULL;
+}
+
+/* The same, without a value for it.  False: the text is refused. */
+static bool
+scan_string(Scanner *s, const char **text, size_t *len, const char **problem)
+{
+	const char *start = ++s->at;
+	JsBuffer	out;
+
+	*problem = NULL;
 	/* most strings need no decoding */
-	while (s->at < s->end && *s->at != '"' && *s->at != '\\' &&
-		   (unsigned char) *s->at >= ' ' && (unsigned char) *s->at < 128)
-		s->at++;
+	s->at = skip_plain(s->at, s->end);
 	if (s->at < s->end && *s->at == '"')
 	{
-		json->text = start;
-		json->len = s->at - start;
+		*text = start;
+		*len = s->at - start;
 	}
 	else
 	{
 		js_buffer_init(&out, s->allocator);
 		js_buffer_append(&out, start, s->at - start);
-		plain = false;
 		while (s->at < s->end && *s->at != '"')
 		{
 			unsigned char c = *s->at;
 
 			if (c < ' ')
-				return fail(s, "control character in a string");
+				return fail(s, "control character in a string") != NULL;
 			if (c == '\\')
 			{
-				if (!decode_escape(s, &out, &problem))
-					return NULL;
+				if (!decode_escape(s, &out, problem))
+					return false;
 			}
 			else
 			{
@@ -423,7 +454,7 @@ parse_string(Scanner *s)
 
 				if (n == 0)
 				{
-					problem = "text is not valid UTF-8";
+					*problem = "text is not valid UTF-8";
 					append_utf8(&out, 0xFFFD);
 					s->at++;
 				}
@@ -435,20 +466,44 @@ parse_string(Scanner *s)
 			}
 		}
 		if (s->at >= s->end)
-			return fail(s, "unexpected end in a string");
+			return fail(s, "unexpected end in a string") != NULL;
+		*text = out.data;
+		*len = out.len;
 	}
 	s->at++;
-	if (!plain)
+	if (*problem == NULL && *len > s->limits->string_bytes)
+		*problem = "a text is too long";
+	return true;
+}
+
+/*
+ * The first byte of a string that is not plain ASCII: its end, an escape, a
+ * control character, or one of several bytes.  Eight bytes are looked at
+ * together: a byte has its high bit set in one of the terms if it is 128 or
+ * more, less than a blank, a quote or a backslash (a borrow can only make a
+ * byte behind such a one look like one).
+ */
+static const char *
+skip_plain(const char *at, const char *end)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	const uint64_t high = ones << 7;
+
+	while (end - at >= (ptrdiff_t) sizeof(uint64_t))
 	{
-		/* cppcheck-suppress uninitStructMember ; set where plain is false */
-		json->text = out.data;
-		/* cppcheck-suppress uninitStructMember ; the same */
-		json->len = out.len;
+		uint64_t	bytes;
+
+		memcpy(&bytes, at, sizeof(bytes));
+		if (((bytes | (bytes - ones * ' ') |
+			  ((bytes ^ ones * '"') - ones) |
+			  ((bytes ^ ones * '\\') - ones)) & high) != 0)
+			break;
+		at += sizeof(bytes);
 	}
-	if (problem == NULL && json->len > s->limits->string_bytes)
-		problem = "a text is too long";
-	json->problem = problem;
-	return json;
+	while (at < end && *at != '"' && *at != '\\' &&
+		   (unsigned char) *at >= ' ' && (unsigned char) *at < 128)
+		at++;
+	return at;
 }
 
 /* One escape sequence. */

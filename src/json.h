@@ -44,14 +44,14 @@ typedef struct JsMember
 
 struct JsJson
 {
-	JsJsonType	type;
+	JsJsonType	type:8;			/* all of it is one line of the cache */
+	bool		boolean;
+	int			n;				/* elements or members */
 	const char *problem;		/* why it cannot be stored; NULL: it can */
 	const char *source;			/* its text in the input; NULL: was made */
 	size_t		source_len;
-	bool		boolean;
 	const char *text;			/* number: verbatim; string: decoded */
 	size_t		len;
-	int			n;				/* elements or members */
 	JsJson	  **items;			/* of an array */
 	JsMember   *members;		/* of an object, in their order */
 };
