@@ -96,6 +96,8 @@ OBJS = \
 	src/request.o \
 	src/detail.o \
 	src/events.o \
+	src/shelf.o \
+	src/intake.o \
 	src/pull.o \
 	src/complete.o \
 	src/absent.o \

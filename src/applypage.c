@@ -59,7 +59,6 @@ static void parse_record(JsApply *apply, JsRecord *record);
 static void again(JsApply *apply, List *records);
 static Jsonb *json_of(JsApply *apply, void *record);
 static bool apply_spans(JsApply *apply, const char *page, size_t len);
-static void learn_fields(JsApply *apply, List *records);
 
 /*
  * Apply a page: a list of Jsonb, of trees, or of spans.  Records that fail are
@@ -73,8 +72,8 @@ js_apply_page(JsApply *apply, List *records)
 	PageTry		page = {apply, records};
 	ErrorData  *error;
 
-	if (!apply->spans)
-		learn_fields(apply, records);
+	if (!apply->spans && (apply->reader == NULL || !apply->reader->unread))
+		js_apply_learn(apply, records);
 	error = js_txn_try(try_page, &page);
 	if (error == NULL)
 		return;
@@ -122,6 +121,8 @@ any_failed(JsApply *apply, List *records)
 {
 	ListCell   *cell;
 
+	if (apply->open_errors && apply->reader->unread)
+		js_tree_batch(apply->reader, records, 0, 0);
 	foreach(cell, apply->open_errors ? records : NIL)
 		if (js_open_error(apply, js_tree_open(apply->reader, apply->entity,
 											  lfirst(cell))->external_id,
@@ -165,11 +166,8 @@ apply_chunk(JsApply *apply, List *records, int from, int to,
 	int			n = to - from;
 	JsRecord  **opened = palloc(sizeof(JsRecord *) * n);
 
-	if (apply->spans)
-	{
-		apply->reader->last = NULL; /* gone with the chunk */
-		apply->reader->memory = js_tree_memory();
-	}
+	if (apply->spans || (apply->reader != NULL && apply->reader->unread))
+		js_tree_batch(apply->reader, records, from, to);
 	for (int i = 0; i < n; i++)
 		opened[i] = open_record(apply, list_nth(records, from + i));
 	if (!apply->expect_new && !apply->look_closely && !apply->previewing &&
@@ -382,9 +380,12 @@ apply_spans(JsApply *apply, const char *page, size_t len)
 	return !apply->whole;
 }
 
-/* Make fields of members that columns are there for. */
-static void
-learn_fields(JsApply *apply, List *records)
+/*
+ * Make fields of members that columns are there for.  Of unread records that
+ * must have been done before.
+ */
+void
+js_apply_learn(JsApply *apply, List *records)
 {
 	bool		learned = false;
 	void	   *last = NULL;

@@ -11,6 +11,7 @@
 #include "apply.h"
 
 extern void js_apply_page(JsApply *apply, List *records);
+extern void js_apply_learn(JsApply *apply, List *records);
 extern void js_apply_text(JsApply *apply, const char *page, size_t len);
 
 #endif							/* JS_APPLYPAGE_H */

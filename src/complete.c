@@ -37,10 +37,8 @@ static void settle_deletes(JsCycle *cycle);
  * written it is only kept, for the case that the walk fails.
  */
 void
-js_pull_save(JsCycle *cycle)
+js_pull_save(JsCycle *cycle, Jsonb *progress)
 {
-	Jsonb	   *progress = cycle->walk ? js_walk_progress(cycle->walk) : NULL;
-
 	if (progress != NULL && js_quiet(cycle))
 	{
 		MemoryContext old = MemoryContextSwitchTo(cycle->mcxt);
@@ -201,7 +199,7 @@ went_back(JsCycle *cycle)
 	js_run(&statement, &args);
 	words = js_get_text(0, 1);
 	cycle->walk = NULL;
-	js_pull_save(cycle);
+	js_pull_save(cycle, NULL);
 	js_internal_end(&security);
 	js_txn_end();
 	js_cycle_fail(cycle, words);

@@ -68,6 +68,9 @@ struct JsCycle
 	/* pull */
 	JsWalk	   *walk;
 	JsRecount	recount;
+	struct JsShelf *shelf;		/* what an initial load holds; or NULL */
+	char	   *low;			/* most ids of the last page are between: */
+	char	   *high;			/* NULL: not known */
 	struct JsSeen *seen;		/* by a walk that is to say what is gone */
 	struct JsDetails *details;	/* NULL: none yet */
 	int			polls;			/* of an event queue */
@@ -139,7 +142,10 @@ extern bool js_quiet_end(JsCycle *cycle);
 extern void js_pull_start(JsCycle *cycle);
 extern void js_pull_walk(JsCycle *cycle);
 extern void js_pull_ask(JsCycle *cycle);
-extern void js_pull_save(JsCycle *cycle);
+extern void js_pull_save(JsCycle *cycle, Jsonb *progress);
+extern void js_intake_page(JsCycle *cycle, JsPage *page, int64 tick,
+						   bool advance);
+extern void js_intake_rest(JsCycle *cycle);
 extern void js_pull_complete(JsCycle *cycle);
 extern void js_pull_record(JsCycle *cycle);
 extern void js_events_start(JsCycle *cycle);

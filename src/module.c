@@ -20,6 +20,7 @@
 #include "place.h"
 #include "reconcile.h"
 #include "rowheap.h"
+#include "shelf.h"
 #include "txn.h"
 #include "wake.h"
 #include "worker.h"
@@ -62,6 +63,7 @@ _PG_init(void)
 							NULL, NULL, NULL);
 	js_rowheap_define_settings();
 	js_place_define_settings();
+	js_shelf_define_settings();
 	js_txn_define_settings();
 	js_reconcile_define_settings();
 	js_config_init();

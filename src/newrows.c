@@ -69,6 +69,8 @@ apply_batch(JsApply *apply, List *trees, int from, int to)
 	int			n = 0;
 
 	js_owner_begin(&security, entity->owner);
+	if (apply->reader->unread)
+		js_tree_batch(apply->reader, trees, from, to);
 	for (int i = from; i < to; i++)
 	{
 		JsRecord   *record = js_tree_open(apply->reader, entity,

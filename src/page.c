@@ -424,9 +424,11 @@ written_alike(const char *a, const char *b)
 {
 	size_t		len = strlen(a);
 
-	if (len != strlen(b) || len < 20 || a[len - 1] != 'Z' ||
-		strspn(a, "0123456789") != 4 || a[4] != '-')
+	if (len != strlen(b) || len < 20 || a[len - 1] != 'Z' || a[4] != '-')
 		return false;
+	for (int i = 0; i < 4; i++)
+		if (!isdigit((unsigned char) a[i]))
+			return false;
 	for (size_t i = 0; i < len; i++)
 		if (a[i] != b[i] && !(isdigit((unsigned char) a[i]) &&
 							  isdigit((unsigned char) b[i])))
@@ -517,6 +519,8 @@ js_page_unique(JsStream *stream, JsPage *page)
 			continue;
 		}
 		unique = lappend(unique, record);
+		if (trees)
+			page->ids = lappend(page->ids, id);
 		if (entry != NULL)
 			entry->place = list_length(unique);
 	}

@@ -18,6 +18,7 @@ typedef struct JsPage
 {
 	List	   *records;		/* Jsonb */
 	List	   *trees;			/* JsJson, instead of these */
+	List	   *ids;			/* of the trees; NULL: it has none */
 	List	   *bad;			/* JsBadRecord */
 	int			count;			/* of what the list has, for the paginator */
 	JsJson	   *root;			/* the whole; NULL: no content */

@@ -14,15 +14,12 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "absent.h"
 #include "apply.h"
-#include "applypage.h"
 #include "applypage.h"
 #include "compat.h"
 #include "cycle.h"
@@ -37,7 +34,6 @@
 #include "streamtree.h"
 #include "txn.h"
 
-#define CHUNK 500				/* records in one transaction */
 #define KEPT_BYTES (4 * 1024 * 1024)	/* of memory, from page to page */
 
 static JsWalkKind kind_of_walk(JsCycle *cycle);
@@ -47,13 +43,6 @@ static JsPage *read_page(JsCycle *cycle, JsHttpResponse *response,
 static void forget_cursor(JsCycle *cycle, int status);
 static void fail(JsCycle *cycle, const char *problem);
 static char *page_problem(JsCycle *cycle, JsHttpResponse *response);
-static void apply_page(JsCycle *cycle, JsPage *page, int64 tick,
-					   bool advance);
-static void apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick,
-						bool last, bool advance);
-static void keep_sending(void);
-static bool may_expect_new(JsCycle *cycle, JsApply *apply);
-static void store_bad(JsApply *apply, JsPage *page);
 static void retry_stored(JsCycle *cycle);
 
 /* Begin to pull; a walk that was cut off goes on where it was. */
@@ -205,7 +194,9 @@ page_arrived(JsCycle *cycle, JsHttpResponse *response)
 			js_reconcile_give_up(cycle, problem);
 		return;
 	}
-	apply_page(cycle, page, tick, problem == NULL);
+	js_intake_page(cycle, page, tick, problem == NULL);
+	if (!more || cycle->done || js_recount_over(&cycle->recount, cycle->walk))
+		js_intake_rest(cycle);
 	if (cycle->narrate)
 		ereport(NOTICE,
 				(errmsg("%s from %s: page %d, " INT64_FORMAT " records so far",
@@ -234,9 +225,7 @@ forget_cursor(JsCycle *cycle, int status)
 		return;
 	js_txn_begin("forgetting where a walk was");
 	js_internal_begin(&security);
-	cycle->walk = NULL;
-	js_pull_save(cycle);
-	cycle->walk = walk;
+	js_pull_save(cycle, NULL);
 	js_internal_end(&security);
 	js_txn_end();
 }
@@ -245,6 +234,7 @@ forget_cursor(JsCycle *cycle, int status)
 static void
 fail(JsCycle *cycle, const char *problem)
 {
+	js_intake_rest(cycle);
 	if (cycle->reconcile != NULL)
 		js_reconcile_give_up(cycle, problem);
 	else
@@ -303,130 +293,6 @@ read_page(JsCycle *cycle, JsHttpResponse *response, char **problem)
 	MemoryContextSwitchTo(old);
 	js_txn_end();
 	return page;
-}
-
-/*
- * Apply a page; advance: with its last records, store where the walk is.  The
- * walk is one page further already.
- */
-static void
-apply_page(JsCycle *cycle, JsPage *page, int64 tick, bool advance)
-{
-	int			n = list_length(page->trees ? page->trees : page->records);
-
-	for (int from = 0; from == 0 || from < n; from += CHUNK)
-	{
-		if (from > 0)
-			keep_sending();
-		apply_chunk(cycle, page, from, tick, from + CHUNK >= n, advance);
-	}
-}
-
-/* Between two transactions: let the request that is under way go on. */
-static void
-keep_sending(void)
-{
-	bool		latch_set;
-
-	(void) js_http_wait(0, &latch_set);
-	if (latch_set)
-		SetLatch(MyLatch);		/* not for us */
-}
-
-/* Apply some records of a page. */
-static void
-apply_chunk(JsCycle *cycle, JsPage *page, int from, int64 tick, bool last,
-			bool advance)
-{
-	JsApply		apply = {0};
-	List	   *all = page->trees ? page->trees : page->records;
-	List	   *records = NIL;
-	bool		expected;
-
-	for (int i = from; i < from + CHUNK && i < list_length(all); i++)
-		records = lappend(records, list_nth(all, i));
-	if (page->trees != NIL)
-		apply.reader = js_streamtree_reader(cycle->walk->source);
-
-	js_txn_begin(psprintf("applying %s from %s", cycle->stream->entity,
-						  cycle->stream->server));
-	apply.run = &cycle->run;
-	apply.tick = tick;
-	apply.skip_locked = true;
-	apply.defer_deletes = true;
-	/* a local edit makes a detail wanted: then it must be known now */
-	apply.lazy = cycle->stream->detail == NULL;
-	js_apply_begin(&apply, cycle->stream->entity, cycle->walk->source, false);
-	apply.counts = cycle->counts;
-	apply.expect_new = expected = may_expect_new(cycle, &apply);
-	if (cycle->stream->detail != NULL)
-		js_apply_page(&apply,
-					  js_details_want(cycle, &apply, cycle->walk->source,
-									  records, cycle->stream->full_wanted));
-	else
-		js_apply_page(&apply, records);
-	cycle->walk->all_new = records != NIL && apply.counts.created -
-		cycle->counts.created == list_length(records);
-	cycle->walk->not_new = cycle->walk->not_new ||
-		expected != apply.expect_new;
-	if (last)
-		store_bad(&apply, page);
-	cycle->counts = apply.counts;
-	cycle->regressed += apply.regressed;
-	cycle->advanced += apply.advanced;
-	js_run_progress(&cycle->run, &cycle->counts);
-	if (last && advance)
-		js_pull_save(cycle);
-	js_apply_end(&apply);
-	js_txn_end();
-	js_progress_note(cycle->progress, cycle->walk->pages,
-					 cycle->counts.processed, cycle->counts.pushed);
-	/* the PMS counts a window; only where there is but one it is the whole */
-	if (cycle->walk->total > 0 && cycle->stream->step == 0)
-		js_progress_total(cycle->progress, cycle->walk->total);
-	JS_FAULT("cp06");
-}
-
-/*
- * May records be taken for new, without a look for their links and rows?  In
- * an initial load that brought nothing else just now, if indexes would not let
- * a second one in: then what fails is done again, with a look.
- */
-static bool
-may_expect_new(JsCycle *cycle, JsApply *apply)
-{
-	JsWalk	   *walk = cycle->walk;
-
-	return walk->kind == JS_WALK_INITIAL && walk->all_new && !walk->not_new &&
-		cycle->stream->detail == NULL && !apply->open_creates &&
-		js_rowheap_obstacle(apply->entity) == NULL &&
-		js_rowheap_unique(apply->entity, walk->source->property_value);
-}
-
-/* Records that cannot even be stored as they came: dead letters. */
-static void
-store_bad(JsApply *apply, JsPage *page)
-{
-	ListCell   *cell;
-
-	foreach(cell, page->bad)
-	{
-		JsBadRecord *bad = lfirst(cell);
-		JsLink		link = {0};
-		JsSubject	subject;
-		JsFailure	failure = {0};
-
-		link.external_id = bad->external_id;
-		subject = js_apply_subject(apply, &link);
-		failure.direction = "pull";
-		failure.sqlstate = unpack_sql_state(ERRCODE_JS_BAD_RECORD);
-		failure.error = psprintf("record cannot be stored: %s", bad->problem);
-		failure.payload = js_jsonb_string(bad->text);
-		failure.dead = true;
-		js_failure_record(&subject, &failure);
-		apply->counts.processed++;
-		apply->counts.errors++;
-	}
 }
 
 /*

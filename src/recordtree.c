@@ -25,6 +25,8 @@
 
 #define TEXT_SEED 2				/* a hash of text is none of jsonb */
 
+#define CACHE_LINE	64
+#define PREFETCHED	512			/* bytes of an item that is to be parsed */
 #define ARENA_BYTES 8000
 
 static void *bump(void *ctx, size_t size);
@@ -100,6 +102,54 @@ js_tree_json(const JsJson *item)
 {
 	return js_jsonb_in(pnstrdup(js_json_source(item),
 								js_json_source_len(item)));
+}
+
+/* A record that a reader of unread ones will parse when it is opened. */
+JsJson	   *
+js_tree_unread(const char *text, size_t len)
+{
+	JsJson	   *item = palloc0(sizeof(JsJson));
+
+	item->type = JS_JSON_OBJECT;
+	item->source = text;
+	item->source_len = len;
+	return item;
+}
+
+/*
+ * Some items that are to be parsed follow: those before, and what was known of
+ * them, are gone, or will be before the next ones.
+ */
+void
+js_tree_batch(JsTreeReader *reader, List *items, int from, int to)
+{
+	reader->last = NULL;
+	reader->memory = js_tree_memory();
+	for (int i = from; reader->unread && i < to; i++)
+	{
+		JsJson	   *item = list_nth(items, i);
+
+		/* they are in nobody's cache */
+		for (size_t at = 0; at < Min(item->source_len, PREFETCHED); at += CACHE_LINE)
+			js_prefetch(item->source + at);
+	}
+}
+
+/* Parse an unread item, which was part of a page before. */
+const JsJson *
+js_tree_read(JsTreeReader *reader, const JsJson *item)
+{
+	JsJsonLimits limits = js_json_default_limits;
+	JsJsonError error;
+	JsJson	   *tree;
+
+	if (!reader->unread)
+		return item;
+	if (!js_json_parse(item->source, item->source_len, &limits,
+					   &reader->memory, &tree, &error))
+		elog(ERROR, "record of a page cannot be read again: %s",
+			 error.message);
+	return tree;
 }
 
 /* js_record_open() for a plain record. */

@@ -21,7 +21,8 @@ typedef struct JsTreeReader
 	int			time;			/* its member "updatedAt", or -1 */
 	uint64		seed;			/* of the entity for which this holds */
 	bool		learns;			/* a column is there for one that is no field */
-	JsAllocator memory;			/* for what js_tree_parse() makes */
+	bool		unread;			/* items are yet to be parsed */
+	JsAllocator memory;			/* for what is parsed */
 
 	/* records of a stream are read by these (streamtree.c); NULL: plain ones */
 	JsRecord   *(*open) (struct JsTreeReader *reader, JsEntity *entity,
@@ -42,6 +43,10 @@ extern void js_tree_item(const JsJson *json, JsonbValue *item);
 extern JsRecord *js_tree_open(JsTreeReader *reader, JsEntity *entity,
 							  const JsJson *item);
 extern JsRecord *js_tree_open_span(JsEntity *entity, const JsJsonSpan *span);
+extern JsJson *js_tree_unread(const char *text, size_t len);
+extern void js_tree_batch(JsTreeReader *reader, List *items, int from,
+						  int to);
+extern const JsJson *js_tree_read(JsTreeReader *reader, const JsJson *item);
 extern bool js_tree_parse(JsTreeReader *reader, JsEntity *entity,
 						  JsRecord *record);
 extern void js_tree_finish(JsTreeReader *reader, JsEntity *entity,

@@ -21,7 +21,7 @@ js_recount_page(JsRecount *recount, const JsWalk *walk, JsCounts *counts,
 {
 	bool		same = recount->begun && recount->window == walk->windows;
 
-	if (same && recount->repeats == walk->repeats)
+	if (recount->begun && !js_recount_over(recount, walk))
 		return;
 	if (same)
 	{
@@ -37,6 +37,14 @@ js_recount_page(JsRecount *recount, const JsWalk *walk, JsCounts *counts,
 	recount->repeats = walk->repeats;
 	recount->before = *counts;
 	recount->regressed = *regressed;
+}
+
+/* Has the walk left the window of the last page, or begun it again? */
+bool
+js_recount_over(const JsRecount *recount, const JsWalk *walk)
+{
+	return recount->window != walk->windows ||
+		recount->repeats != walk->repeats;
 }
 
 /* The walk is complete. */

@@ -24,6 +24,7 @@ typedef struct JsRecount
 
 extern void js_recount_page(JsRecount *recount, const JsWalk *walk,
 							JsCounts *counts, int64 *regressed);
+extern bool js_recount_over(const JsRecount *recount, const JsWalk *walk);
 extern void js_recount_end(JsRecount *recount, JsCounts *counts);
 
 #endif							/* JS_RECOUNT_H */

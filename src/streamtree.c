@@ -42,7 +42,6 @@ struct JsStreamPlan
 	uint64		seed;			/* of the entity for which this holds */
 	int			nfields;
 	FieldPlace *fields;
-	const JsJson *keys;			/* the record whose members are known */
 	JsPredicate *deleted;		/* NULL: no record is */
 	JsPath	   *version;		/* NULL: records do not tell it */
 };
@@ -98,12 +97,16 @@ version_path(JsStream *stream)
 	return text != NULL && text[0] == '$' ? text : NULL;
 }
 
-/* A reader of records of a stream; it lives in the current context. */
+/*
+ * A reader of records of a stream, as trees or yet unread; it lives in the
+ * current context.
+ */
 JsTreeReader *
-js_streamtree_reader(JsStream *stream)
+js_streamtree_reader(JsStream *stream, bool unread)
 {
 	JsTreeReader *reader = palloc0(sizeof(JsTreeReader));
 
+	reader->unread = unread;
 	reader->open = open_record;
 	reader->finish = finish_record;
 	reader->stream = stream;
@@ -134,6 +137,7 @@ prepare(JsTreeReader *reader, JsEntity *entity)
 	if (version != NULL)
 		plan->version = js_path_make(version)->simple;
 	reader->plan = plan;
+	reader->last = NULL;
 	MemoryContextSwitchTo(old);
 }
 
@@ -143,7 +147,6 @@ find_members(struct JsStreamPlan *plan, JsEntity *entity, const JsJson *item)
 {
 	int			n = item->type == JS_JSON_OBJECT ? item->n : 0;
 
-	plan->keys = item;
 	for (int i = 0; i < plan->nfields; i++)
 	{
 		FieldPlace *place = &plan->fields[i];
@@ -199,6 +202,7 @@ open_record(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 	JsStream   *stream = reader->stream;
 	JsRecord   *record = palloc0(sizeof(JsRecord));
 
+	item = js_tree_read(reader, item);
 	record->text = js_json_source(item);
 	record->text_len = js_json_source_len(item);
 	record->tree = item;
@@ -227,8 +231,9 @@ finish_record(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 		reader->plan->nfields != entity->nfields)
 		prepare(reader, entity);
 	plan = reader->plan;
-	if (plan->keys == NULL || !js_tree_same_keys(plan->keys, item))
+	if (reader->last == NULL || !js_tree_same_keys(reader->last, item))
 		find_members(plan, entity, item);
+	reader->last = item;
 
 	if (time != NULL)
 	{

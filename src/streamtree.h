@@ -11,7 +11,7 @@
 #include "recordtree.h"
 
 extern bool js_streamtree_usable(JsStream *stream, JsEntity *entity);
-extern JsTreeReader *js_streamtree_reader(JsStream *stream);
+extern JsTreeReader *js_streamtree_reader(JsStream *stream, bool unread);
 extern char *js_streamtree_id(JsStream *stream, const JsJson *item);
 extern char *js_streamtree_time(JsStream *stream, const JsJson *item);
 

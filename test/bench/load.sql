@@ -27,4 +27,3 @@ BEGIN
 END $$;
 CALL load_copy(:'dir');
 CALL load_pages('raw upsert of the pages', 'apply_raw', :'dir', :pages);
-CALL load_pages('apply_page() of the pages', 'apply_jacksync_page', :'dir', :pages);

@@ -69,7 +69,8 @@ load() {
 	: >"$place/memory"
 	for round in $(seq 1 "$LOAD_ROUNDS"); do
 		worker_database "load_$round"
-		$here -v dir="$place/pages" -v pages="$(((LOAD + PAGE - 1) / PAGE))" -f "$place/src/test/bench/load.sql"
+		local pages=$(((LOAD + PAGE - 1) / PAGE))
+		$here -v dir="$place/pages" -v pages="$pages" -f "$place/src/test/bench/load.sql"
 		local before cpu0 lsn0 cpu
 		before=$(own_kb "$worker")
 		cpu0=$(cpu_ms "$worker")
@@ -82,6 +83,8 @@ load() {
 		cpu=$(($(cpu_ms "$worker" | cut -d. -f1) - ${cpu0%.*}))
 		echo "memory of the worker: $before kB at the start, $(cat "$place/most") kB at most (with shared buffers $(peak_kb "$worker") kB)" >>"$place/memory"
 		$here -c "INSERT INTO bench.load_result SELECT 'the worker, over HTTP', 0, records_processed, $cpu * 1e3, extract(epoch FROM completed - started), pg_current_wal_insert_lsn() - '$lsn0' FROM jacksync.sync_run WHERE kind = 'sync' ORDER BY run_id LIMIT 1"
+		# last, as its links would be in the way of the worker's
+		$here -c "SET search_path = bench, public" -c "CALL load_pages('apply_page() of the pages', 'apply_jacksync_page', '$place/pages', $pages)"
 		$here -At -c "COPY (SELECT contender, $round, records, cpu, wall, wal FROM bench.load_result) TO STDOUT" | $psql -d bench -c 'COPY bench.load_result FROM STDIN'
 		[ "$($here -At -c 'SELECT md5(string_agg(md5((external_id, guest_name, check_in_date, status, balance, notes, special_requests)::text), $$$$ ORDER BY external_id)) = (SELECT md5(string_agg(md5((external_id, guest_name, check_in_date, status, balance, notes, special_requests)::text), $$$$ ORDER BY external_id)) FROM bench.raw_rows) FROM bench.load_rows')" = t ] || echo "THE ROWS DIFFER"
 		drop_database

@@ -12,7 +12,7 @@ said by  POST /_control/api/COLLECTION  with members of API below.
 
     POST   /_control/api/COLLECTION         see API
     POST   /_control/script/COLLECTION      [{status, body, headers}]: the next answers
-    POST   /_control/fill/COLLECTION        {count, start, every, ...}: many records
+    POST   /_control/fill/COLLECTION        {count, start, every, stride, ...}: many records
     POST   /_control/events/NAME            [events]
     DELETE /_control/log
 """
@@ -229,7 +229,7 @@ class Odd(Handler):
                 body = json.loads(self.body)
                 start = datetime.fromisoformat(body['start'].replace('Z', '+00:00'))
                 for i in range(body['count']):
-                    rid = body.get('prefix', 'R') + '%05d' % (i + 1)
+                    rid = body.get('prefix', 'R') + '%05d' % (i * body.get('stride', 1) % body['count'] + 1)
                     store.records.setdefault(path[1], {})[rid] = {
                         'id': rid, 'name': 'name %d' % (i + 1),
                         'updatedAt': fake_pms.iso(start + timedelta(seconds=body.get('every', 1) * i))}

@@ -76,8 +76,8 @@ is($sql->("SELECT string_agg(external_id || ':' || state, ' ' ORDER BY external_
 $pms->faults({ kind => 'hang', match => { path => '/v1/guests' } });
 $sql->("SELECT jacksync.sync_now('guests')");
 $wait->("SELECT count(*) > 0 FROM jacksync.sync_run WHERE entity = 'guests' AND completed IS NULL", 'a request hangs');
-is($sql->("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)"),
-	0, 'and no transaction is open meanwhile');
+$wait->("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jacksync worker' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)",
+	'and no transaction is open meanwhile');
 $pms->edit('reservations', 'RES-000001', { roomNumber => '999' });
 $wait->("SELECT room_number = '999' FROM reservations WHERE external_id = 'RES-000001'", 'the other stream is not delayed');
 $sql->('CREATE DATABASE other');
