@@ -47,9 +47,10 @@ class World:
         coarse, skew = not webhooks and rnd.random() < .7 or options.coarse, rnd.choice([0, 0, 3600, -3600])
         page = rnd.choice([1, 2, 7, 100])
         options.lookback = options.lookback or rnd.choice(['0 s', '0 s', '2 s', '5 min'])
-        print('seed %d: tier %s, page size %d, clock %s%+d s, lookback %s' %
-              (options.seed, tier, page, 'of seconds, ' if coarse else '', skew, options.lookback), flush=True)
-        self.pms = PMS(options.records, tier, coarse, skew, options.seed)
+        silent = options.silent or random.Random('silent %d' % options.seed).random() < .3
+        print('seed %d: tier %s, page size %d, clock %s%+d s, lookback %s%s' %
+              (options.seed, tier, page, 'of seconds, ' if coarse else '', skew, options.lookback, ', writes are not shown' if silent else ''), flush=True)
+        self.pms = PMS(options.records, tier, coarse, skew, options.seed, silent)
         self.cluster = Cluster(options.place, os.environ.get('TEMP_CONFIG'))
         self.cluster.query('CREATE EXTENSION jacksync')
         self.cluster.script(os.path.join(HERE, 'soak.sql'), pms=self.pms.url, token_url=self.pms.url + '/oauth/token',
@@ -141,6 +142,7 @@ def main():
     parser.add_argument('--pause', type=float, default=.04)
     parser.add_argument('--lookback')
     parser.add_argument('--coarse', action='store_true', help='the PMS has whole seconds only')
+    parser.add_argument('--silent', action='store_true', help='a write is answered with 204')
     parser.add_argument('--place')
     parser.add_argument('--calm', action='store_true', help='no faults')
     parser.add_argument('--gentle', action='store_true', help='faults of the network only')

@@ -95,13 +95,13 @@ class Server(fake_pms.Server):
 
 
 class PMS:
-    def __init__(self, records, tier, coarse, skew, seed):
+    def __init__(self, records, tier, coarse, skew, seed, silent):
         options = type('', (), {'reservations': records, 'seed': seed})
         if coarse:
             fake_pms.iso = lambda t: t.strftime('%Y-%m-%dT%H:%M:%S.000Z')
         self.tier = tier
         # as __init__ sets the clock only after it was asked for it
-        fake_pms.DEFAULTS.update(TIERS[tier], skew_seconds=skew)
+        fake_pms.DEFAULTS.update(TIERS[tier], skew_seconds=skew, patch_answer=204 if silent else 200)
         self.store = Store(options)
         Handler.store = self.store
         self.server = Server(('127.0.0.1', 0), Handler)
