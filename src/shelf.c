@@ -182,7 +182,8 @@ prefix_of(JsShelf *shelf, const char *id)
 
 	if (result != 0)
 		return result < 0 ? 0 : PG_UINT64_MAX;
-	strncpy((char *) &prefix, id + shelf->skip, sizeof(prefix));
+	memcpy(&prefix, id + shelf->skip,
+		   strnlen(id + shelf->skip, sizeof(prefix)));
 	return pg_ntoh64(prefix);
 }
 
