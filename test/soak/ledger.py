@@ -47,7 +47,7 @@ class World:
         coarse, skew = not webhooks and rnd.random() < .7 or options.coarse, rnd.choice([0, 0, 3600, -3600])
         page = rnd.choice([1, 2, 7, 100])
         options.lookback = options.lookback or rnd.choice(['0 s', '0 s', '2 s', '5 min'])
-        silent = options.silent or random.Random('silent %d' % options.seed).random() < .3
+        silent = options.silent
         print('seed %d: tier %s, page size %d, clock %s%+d s, lookback %s%s' %
               (options.seed, tier, page, 'of seconds, ' if coarse else '', skew, options.lookback, ', writes are not shown' if silent else ''), flush=True)
         self.pms = PMS(options.records, tier, coarse, skew, options.seed, silent)
