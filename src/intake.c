@@ -191,10 +191,7 @@ hold_page(JsCycle *cycle, JsPage *page, int64 tick, Jsonb *progress)
 	}
 	js_shelf_sort(shelf);
 	while (n > 0 || js_shelf_full(shelf))
-	{
 		n -= apply_slice(cycle, n > 0 ? n : CHUNK);
-		keep_sending();
-	}
 }
 
 /*
@@ -227,6 +224,7 @@ apply_slice(JsCycle *cycle, int n)
 	apply_portion(cycle, &portion);
 	n = list_length(slice.items);
 	js_shelf_taken(cycle->shelf);
+	keep_sending();
 	return n;
 }
 
