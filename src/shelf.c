@@ -250,7 +250,8 @@ js_shelf_empty(JsShelf *shelf)
 bool
 js_shelf_full(JsShelf *shelf)
 {
-	return shelf->bytes >= (Size) load_memory * 1024;
+	/* the setting may have become 0 meanwhile */
+	return shelf->held > 0 && shelf->bytes >= (Size) load_memory * 1024;
 }
 
 /*
