@@ -38,6 +38,7 @@ OBJS = \
 	src/progress.o \
 	src/live.o \
 	src/jsonb.o \
+	src/texts.o \
 	src/value.o \
 	src/equal.o \
 	src/httploop.o \
@@ -114,6 +115,7 @@ OBJS = \
 	src/preview.o \
 	src/drift.o \
 	src/functions.o \
+	src/rules.o \
 	src/capture.o \
 	src/schedule.o \
 	src/worker.o \

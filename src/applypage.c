@@ -316,10 +316,11 @@ json_of(JsApply *apply, void *record)
 
 /*
  * Apply a page of plain records that is given as text: a JSON array.  Records
- * that came before as they are now are not even parsed.
+ * that came before as they are now are not even parsed.  With cast set, what
+ * jsonb would see in another way is left to it: false then, with nothing done.
  */
-void
-js_apply_text(JsApply *apply, const char *page, size_t len)
+bool
+js_apply_text(JsApply *apply, const char *page, size_t len, bool cast)
 {
 	JsJsonError error;
 	JsJson	   *root;
@@ -328,13 +329,19 @@ js_apply_text(JsApply *apply, const char *page, size_t len)
 	js_rowheap_obstacle(apply->entity) == NULL;
 
 	if (trees && apply_spans(apply, page, len))
-		return;
+		return true;
 	apply->whole = false;
 	if (!js_tree_page(page, len, &root, &error))
+	{
+		if (cast)
+			return false;
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("page is not valid JSON: %s at byte %zu",
 						error.message, error.offset)));
+	}
+	if (cast && (root->type != JS_JSON_ARRAY || js_json_is_bad(root)))
+		return false;
 	if (root->type != JS_JSON_ARRAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -350,6 +357,7 @@ js_apply_text(JsApply *apply, const char *page, size_t len)
 		apply->reader = palloc0(sizeof(JsTreeReader));
 	js_apply_page(apply, records);
 	apply->reader = NULL;
+	return true;
 }
 
 /*

@@ -12,6 +12,7 @@
 
 extern void js_apply_page(JsApply *apply, List *records);
 extern void js_apply_learn(JsApply *apply, List *records);
-extern void js_apply_text(JsApply *apply, const char *page, size_t len);
+extern bool js_apply_text(JsApply *apply, const char *page, size_t len,
+						  bool cast);
 
 #endif							/* JS_APPLYPAGE_H */

@@ -522,12 +522,21 @@ js_scalar_text(Jsonb *json)
 {
 	JsonbValue	value;
 
-	if (!JB_ROOT_IS_SCALAR(json) || js_jsonb_is_null(json))
+	if (!JB_ROOT_IS_SCALAR(json))
 		return NULL;
 	JsonbExtractScalar(&json->root, &value);
-	if (value.type == jbvString)
-		return pnstrdup(value.val.string.val, value.val.string.len);
-	return js_jsonb_out(json);
+	return js_item_text(&value);
+}
+
+/* The same for a member of an object. */
+char	   *
+js_item_text(JsonbValue *item)
+{
+	if (item->type == jbvString)
+		return pnstrdup(item->val.string.val, item->val.string.len);
+	if (item->type == jbvNull || item->type == jbvBinary)
+		return NULL;
+	return js_jsonb_out(js_jsonb_from_value(item));
 }
 
 /* A member that is a string; NULL if it is not there. */

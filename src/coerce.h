@@ -25,5 +25,6 @@ extern Jsonb *js_field_read(JsStream *stream, JsField *field, Jsonb *raw);
 extern Jsonb *js_record_push_value(JsStream *stream, JsField *field,
 								   Jsonb *value);
 extern char *js_scalar_text(Jsonb *json);
+extern char *js_item_text(JsonbValue *item);
 
 #endif							/* JS_COERCE_H */

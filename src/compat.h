@@ -79,6 +79,15 @@
 								   BTLessStrategyNumber, ssup)
 #endif
 
+/* May a role call a function? */
+#if PG_VERSION_NUM >= 160000
+#define js_function_aclcheck(function, role) \
+	object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE)
+#else
+#define js_function_aclcheck(function, role) \
+	pg_proc_aclcheck(function, role, ACL_EXECUTE)
+#endif
+
 /*
  * Pages of the heap that nothing is on go back to the system.  glibc keeps
  * those between things that are in use, and at the end the more, the larger

@@ -9,12 +9,21 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/pathnodes.h"
+#include "nodes/supportnodes.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "apply.h"
@@ -32,15 +41,22 @@
 #include "wake.h"
 
 JS_FUNCTION(jacksync_apply);
+JS_FUNCTION(jacksync_apply_cast);
+JS_FUNCTION(jacksync_apply_support);
 JS_FUNCTION(jacksync_apply_page);
 JS_FUNCTION(jacksync_apply_path);
 JS_FUNCTION(jacksync_preview);
 JS_FUNCTION(jacksync_detect_conflict);
-JS_FUNCTION(jacksync_changed_fields);
-JS_FUNCTION(jacksync_merge);
-JS_FUNCTION(jacksync_resolve);
 JS_FUNCTION(jacksync_wake_worker);
 JS_FUNCTION(jacksync_library_version);
+
+/* Where records come from. */
+typedef struct Source
+{
+	Jsonb	   *json;			/* an array, or */
+	text	   *page;			/* the text of one */
+	bool		cast;			/* what jsonb would say of it counts */
+} Source;
 
 static char *name_arg(FunctionCallInfo fcinfo, int n);
 static char *text_arg(FunctionCallInfo fcinfo, int n, const char *name);
@@ -49,14 +65,11 @@ static JsStream *stream_for(const char *entity, const char *server,
 							bool *plain);
 static Datum sync_result(FunctionCallInfo fcinfo, JsApply *applied,
 						 TimestampTz started);
+static bool has_text(Node *node);
+static void check_may_apply(void);
+static Oid	function_named(const char *name, Oid records);
 static void run_apply(JsApply *apply, const char *entity, const char *server,
-					  List *records, text * page, bool keep_run);
-static Jsonb *resolve_value(JsStrategy strategy, Jsonb *local, Jsonb *pms,
-							Jsonb *base, JsFieldFacts *facts,
-							JsRecordFacts *record);
-static Jsonb *merge_json(Jsonb *base, Jsonb *local, Jsonb *pms, int newer);
-static JsJson *parse(Jsonb *json, const JsAllocator *allocator);
-static bool blank(Jsonb *json);
+					  Source *source, bool keep_run);
 
 /* A text or name argument; null gives NULL. */
 static char *
@@ -84,15 +97,112 @@ jacksync_apply(PG_FUNCTION_ARGS)
 {
 	char	   *entity = text_arg(fcinfo, 0, "entity");
 	JsApply		apply = {0};
+	Source		source = {0};
 	TimestampTz started = GetCurrentTimestamp();
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("records must not be null")));
-	run_apply(&apply, entity, name_arg(fcinfo, 2),
-			  records_of(PG_GETARG_JSONB_P(1)), NULL, true);
+	source.json = PG_GETARG_JSONB_P(1);
+	run_apply(&apply, entity, name_arg(fcinfo, 2), &source, true);
 	return sync_result(fcinfo, &apply, started);
+}
+
+/*
+ * apply_cast(entity text, records text, server name) returns sync_result: what
+ * the planner calls for apply(entity, records::jsonb, server), see below.
+ */
+Datum
+jacksync_apply_cast(PG_FUNCTION_ARGS)
+{
+	char	   *entity = text_arg(fcinfo, 0, "entity");
+	JsApply		apply = {0};
+	Source		source = {0};
+	TimestampTz started = GetCurrentTimestamp();
+
+	check_may_apply();
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("records must not be null")));
+	source.page = PG_GETARG_TEXT_PP(1);
+	source.cast = true;
+	run_apply(&apply, entity, name_arg(fcinfo, 2), &source, true);
+	return sync_result(fcinfo, &apply, started);
+}
+
+/*
+ * The planner's support of apply().  Whoever has records as text, from a
+ * column or an answer of the network, casts them to jsonb, which takes longer
+ * than to apply those that did not change.  Such a call becomes one of
+ * apply_cast(), which reads the text itself and gives the same: what is no
+ * jsonb, or means something else there, still is left to the cast.
+ */
+Datum
+jacksync_apply_support(PG_FUNCTION_ARGS)
+{
+	SupportRequestSimplify *request =
+		(SupportRequestSimplify *) PG_GETARG_POINTER(0);
+	List	   *args;
+	Node	   *records;
+	Oid			function;
+	FuncExpr   *call;
+
+	if (!IsA(request, SupportRequestSimplify) || request->root == NULL)
+		PG_RETURN_POINTER(NULL);
+	args = request->fcall->args;
+	if (list_length(args) != 3 || !IsA(lsecond(args), CoerceViaIO))
+		PG_RETURN_POINTER(NULL);
+	records = (Node *) lsecond_node(CoerceViaIO, args)->arg;
+	function = function_named("apply_cast", TEXTOID);
+	if (!has_text(records) || !OidIsValid(function))
+		PG_RETURN_POINTER(NULL);
+
+	/* another role may have rights on apply() only */
+	request->root->glob->dependsOnRole = true;
+	if (js_function_aclcheck(function, GetUserId()) != ACLCHECK_OK)
+		PG_RETURN_POINTER(NULL);
+	call = makeFuncExpr(function, request->fcall->funcresulttype,
+						list_make3(linitial(args), records, lthird(args)),
+						InvalidOid, request->fcall->inputcollid,
+						request->fcall->funcformat);
+	call->location = request->fcall->location;
+	PG_RETURN_POINTER(call);
+}
+
+/* Is a value text inside, whatever it is called? */
+static bool
+has_text(Node *node)
+{
+	Oid			type = exprType(node);
+
+	return type == TEXTOID || type == VARCHAROID || type == JSONOID;
+}
+
+/* Who may not call apply() may not do so by its other name either. */
+static void
+check_may_apply(void)
+{
+	AclResult	result = js_function_aclcheck(function_named("apply", JSONBOID),
+											  GetUserId());
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_FUNCTION, "apply");
+}
+
+/* One of ours of (text, records, name); invalid if it does not exist. */
+static Oid
+function_named(const char *name, Oid records)
+{
+	Oid			types[3] = {TEXTOID, records, NAMEOID};
+
+	/* whoever plans a call need not have rights on the schema */
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						   CStringGetDatum(name),
+						   PointerGetDatum(buildoidvector(types, 3)),
+						   ObjectIdGetDatum(get_namespace_oid(JS_SCHEMA,
+															  true)));
 }
 
 /*
@@ -103,14 +213,15 @@ jacksync_apply_page(PG_FUNCTION_ARGS)
 {
 	char	   *entity = text_arg(fcinfo, 0, "entity");
 	JsApply		apply = {0};
+	Source		source = {0};
 	TimestampTz started = GetCurrentTimestamp();
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("page must not be null")));
-	run_apply(&apply, entity, name_arg(fcinfo, 2), NIL, PG_GETARG_TEXT_PP(1),
-			  true);
+	source.page = PG_GETARG_TEXT_PP(1);
+	run_apply(&apply, entity, name_arg(fcinfo, 2), &source, true);
 	return sync_result(fcinfo, &apply, started);
 }
 
@@ -170,13 +281,16 @@ sync_result(FunctionCallInfo fcinfo, JsApply *applied, TimestampTz started)
 /* Apply records, with a run of their own unless it is only a preview. */
 static void
 run_apply(JsApply *apply, const char *entity, const char *server,
-		  List *records, text * page, bool keep_run)
+		  Source *source, bool keep_run)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	JsStream   *stream;
 	JsSecurity	security;
+	List	   *records = NIL;
 	bool		plain;
 
+	if (source->json != NULL)
+		records = records_of(source->json);
 	SPI_connect();
 	MemoryContextSwitchTo(caller);
 	js_internal_begin(&security);
@@ -194,10 +308,12 @@ run_apply(JsApply *apply, const char *entity, const char *server,
 	apply->rethrow = true;
 	apply->lazy = true;
 	js_apply_begin(apply, entity, stream, plain);
-	if (page != NULL)
-		js_apply_text(apply, VARDATA_ANY(page), VARSIZE_ANY_EXHDR(page));
-	else
+	if (source->json != NULL)
 		js_apply_page(apply, records);
+	else if (!js_apply_text(apply, VARDATA_ANY(source->page),
+							VARSIZE_ANY_EXHDR(source->page), source->cast))
+		js_apply_page(apply,
+					  records_of(js_jsonb_in(text_to_cstring(source->page))));
 	if (keep_run)
 		js_run_finish(apply->run, &apply->counts,
 					  apply->counts.errors > 0 ? "some records failed; see jacksync.sync_error" : NULL);
@@ -273,6 +389,7 @@ jacksync_preview(PG_FUNCTION_ARGS)
 	char	   *entity = text_arg(fcinfo, 0, "entity");
 	char	   *server = name_arg(fcinfo, 2);
 	JsApply		apply = {0};
+	Source		source = {0};
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ListCell   *cell;
@@ -287,8 +404,8 @@ jacksync_preview(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		run_apply(&apply, entity, server, records_of(PG_GETARG_JSONB_P(1)),
-				  NULL, false);
+		source.json = PG_GETARG_JSONB_P(1);
+		run_apply(&apply, entity, server, &source, false);
 	}
 	PG_CATCH();
 	{
@@ -410,191 +527,6 @@ jacksync_detect_conflict(PG_FUNCTION_ARGS)
 	values[2] = JsonbPGetDatum(pms);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
 													  values, nulls)));
-}
-
-/*
- * changed_fields(current jsonb, snapshot jsonb)
- */
-Datum
-jacksync_changed_fields(PG_FUNCTION_ARGS)
-{
-	Jsonb	   *sides[2];
-	JsonbParseState *result = js_object_begin();
-
-	for (int i = 0; i < 2; i++)
-	{
-		sides[i] = PG_ARGISNULL(i) ? js_jsonb_in("{}") : PG_GETARG_JSONB_P(i);
-		if (!JB_ROOT_IS_OBJECT(sides[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s must be a JSON object",
-							i == 0 ? "current" : "snapshot")));
-	}
-
-	/* every field of the snapshot, then those that only current has */
-	for (int side = 1; side >= 0; side--)
-	{
-		JsonbIterator *iterator = JsonbIteratorInit(&sides[side]->root);
-		JsonbIteratorToken token;
-		JsonbValue	value;
-
-		while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-		{
-			char	   *key;
-			Jsonb	   *from;
-			Jsonb	   *to;
-			JsonbParseState *change;
-
-			if (token != WJB_KEY)
-				continue;
-			key = pnstrdup(value.val.string.val, value.val.string.len);
-			from = js_jsonb_member(sides[1], key);
-			to = js_jsonb_member(sides[0], key);
-			/* absent from current: unchanged there, as in a record */
-			if (to == NULL || (side == 0 && from != NULL) ||
-				(from != NULL && js_jsonb_same(from, to)))
-				continue;
-			change = js_object_begin();
-			js_object_put(&change, "from", from);
-			js_object_put(&change, "to", to);
-			js_object_put(&result, key, js_object_end(change));
-		}
-	}
-	PG_RETURN_JSONB_P(js_object_end(result));
-}
-
-/*
- * merge(local jsonb, pms jsonb, base jsonb)
- */
-Datum
-jacksync_merge(PG_FUNCTION_ARGS)
-{
-	Jsonb	   *local = PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0);
-	Jsonb	   *pms = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
-	Jsonb	   *base = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
-	Jsonb	   *result = merge_json(base, local, pms, JS_NEWER_UNKNOWN);
-
-	if (result == NULL || (js_jsonb_is_null(result) && local == NULL &&
-						   pms == NULL))
-		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(result);
-}
-
-/*
- * resolve(strategy, local, pms, base, local_updated_at, pms_updated_at)
- */
-Datum
-jacksync_resolve(PG_FUNCTION_ARGS)
-{
-	Jsonb	   *local = PG_ARGISNULL(1) ? js_jsonb_null() : PG_GETARG_JSONB_P(1);
-	Jsonb	   *pms = PG_ARGISNULL(2) ? js_jsonb_null() : PG_GETARG_JSONB_P(2);
-	Jsonb	   *base = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
-	JsFieldFacts facts = {0};
-	JsRecordFacts record = {0};
-	char	   *name;
-	int			strategy;
-	Jsonb	   *result;
-
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("strategy must not be null")));
-	name = OidOutputFunctionCall(F_ENUM_OUT, PG_GETARG_DATUM(0));
-	for (strategy = JS_PMS_WINS; strategy < JS_MANUAL; strategy++)
-		if (strcmp(js_strategy_name((JsStrategy) strategy), name) == 0)
-			break;
-	facts.local_time_known = !PG_ARGISNULL(4);
-	facts.local_time = facts.local_time_known ? PG_GETARG_TIMESTAMPTZ(4) : 0;
-	record.pms_time_known = !PG_ARGISNULL(5);
-	record.pms_time = record.pms_time_known ? PG_GETARG_TIMESTAMPTZ(5) : 0;
-	result = resolve_value((JsStrategy) strategy, local, pms, base, &facts,
-						   &record);
-	if (js_jsonb_is_null(result) &&
-		(PG_ARGISNULL(1) || PG_ARGISNULL(2)))
-		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(result);
-}
-
-/* The planner on one field of JSON values. */
-static Jsonb *
-resolve_value(JsStrategy strategy, Jsonb *local, Jsonb *pms, Jsonb *base,
-			  JsFieldFacts *facts, JsRecordFacts *record)
-{
-	JsDecision	decision;
-
-	facts->strategy = strategy;
-	facts->group = -1;
-	facts->base_known = base != NULL;
-	facts->pms_present = true;
-	facts->pms_changed = base == NULL || !js_jsonb_same(pms, base);
-	facts->local_changed = base == NULL || !js_jsonb_same(local, base);
-	facts->equal = js_jsonb_same(local, pms);
-	facts->pms_blank = blank(pms);
-	facts->local_blank = blank(local);
-	js_plan_record(record, facts, 1, &decision);
-	switch (decision.action)
-	{
-		case JS_TAKE_PMS:
-			return pms;
-		case JS_TAKE_MERGED:
-			{
-				int			newer = JS_NEWER_UNKNOWN;
-
-				if (facts->local_time_known && record->pms_time_known)
-					newer = record->pms_time > facts->local_time ?
-						JS_NEWER_PMS : JS_NEWER_LOCAL;
-				return merge_json(base, local, pms, newer);
-			}
-		case JS_KEEP:
-		case JS_HOLD:
-			break;
-	}
-	return local;
-}
-
-/* Three-way merge of jsonb, by the pure core. */
-static Jsonb *
-merge_json(Jsonb *base, Jsonb *local, Jsonb *pms, int newer)
-{
-	JsAllocator allocator = js_allocator();
-	JsBuffer	buffer;
-
-	js_buffer_init(&buffer, &allocator);
-	js_json_write(js_merge(&allocator, parse(base, &allocator),
-						   parse(local, &allocator), parse(pms, &allocator),
-						   (JsMergeSide) newer),
-				  &buffer);
-	return js_jsonb_in(buffer.data);
-}
-
-/* A jsonb as a tree of the pure core. */
-static JsJson *
-parse(Jsonb *json, const JsAllocator *allocator)
-{
-	JsJsonLimits limits = js_json_unlimited;
-	JsJsonError error;
-	JsJson	   *tree;
-	char	   *text;
-
-	if (json == NULL)
-		return NULL;
-	text = js_jsonb_out(json);
-
-	if (!js_json_parse(text, strlen(text), &limits, allocator, &tree, &error))
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("JSON value is too complex to be merged"),
-				 errdetail("At byte %zu: %s.", error.offset, error.message)));
-	return tree;
-}
-
-/* Is a JSON value blank? */
-static bool
-blank(Jsonb *json)
-{
-	JsAllocator allocator = js_allocator();
-
-	return js_json_blank(parse(json, &allocator));
 }
 
 /* wake_worker() */

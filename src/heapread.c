@@ -305,8 +305,8 @@ read_buffer(Relation rel, BlockNumber block)
 void
 js_heap_make_room(JsHeap *heap, ItemPointer tid, Size len)
 {
-	Buffer		buffer = ReadBuffer(heap->rel,
-									ItemPointerGetBlockNumber(tid));
+	Buffer		buffer = read_buffer(heap->rel,
+									 ItemPointerGetBlockNumber(tid));
 
 	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < len)
 		prune(heap, buffer);

@@ -34,26 +34,26 @@ js_jsonb_null(void)
 bool
 js_jsonb_is_null(Jsonb *json)
 {
-	JsonbValue	scalar;
-
-	return JB_ROOT_IS_SCALAR(json) &&
-		JsonbExtractScalar(&json->root, &scalar) && scalar.type == jbvNull;
+	return JB_ROOT_IS_SCALAR(json) && JBE_ISNULL(json->root.children[0]);
 }
 
 /* The member of an object, or NULL if there is none. */
 Jsonb	   *
 js_jsonb_member(Jsonb *object, const char *key)
 {
-	JsonbValue	k = {0};
-	JsonbValue *value;
+	JsonbValue	value;
 
-	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
-		return NULL;
-	k.type = jbvString;
-	k.val.string.val = unconstify(char *, key);
-	k.val.string.len = strlen(key);
-	value = findJsonbValueFromContainer(&object->root, JB_FOBJECT, &k);
-	return value == NULL ? NULL : JsonbValueToJsonb(value);
+	return js_jsonb_find(object, key, &value) ? JsonbValueToJsonb(&value) :
+		NULL;
+}
+
+/* The same without a copy; false if there is none. */
+bool
+js_jsonb_find(Jsonb *object, const char *key, JsonbValue *value)
+{
+	return object != NULL && JB_ROOT_IS_OBJECT(object) &&
+		getKeyJsonValueFromContainer(&object->root, key, strlen(key),
+									 value) != NULL;
 }
 
 /* A JsonbValue as a Jsonb of its own. */

@@ -13,6 +13,7 @@
 extern Jsonb *js_jsonb_null(void);
 extern bool js_jsonb_is_null(Jsonb *json);
 extern Jsonb *js_jsonb_member(Jsonb *object, const char *key);
+extern bool js_jsonb_find(Jsonb *object, const char *key, JsonbValue *value);
 extern Jsonb *js_jsonb_from_value(JsonbValue *value);
 extern JsonbValue js_jsonb_item(Jsonb *json);
 extern Jsonb *js_jsonb_in(const char *text);

@@ -27,6 +27,7 @@
 static uint64 hash_item(JsonbValue *item, uint64 seed);
 static uint64 hash_container(JsonbContainer *container, uint64 seed);
 static char *version_of(JsStream *stream, Jsonb *raw);
+static char *member_text(Jsonb *raw, const char *key);
 
 /*
  * Make fields of those members of a record that no field claims and that a
@@ -259,17 +260,14 @@ js_record_time_text(JsStream *stream, Jsonb *raw)
 	char	   *text;
 
 	if (stream == NULL)
-		value = js_jsonb_member(raw, "updatedAt");
-	else if (stream->cursor_path == NULL)
+		return member_text(raw, "updatedAt");
+	if (stream->cursor_path == NULL)
 		return NULL;
-	else
-	{
-		value = js_path_first(stream->cursor_path, raw);
-		if (value == NULL && stream->detail != NULL &&
-			js_jsonb_member(raw, JS_LISTED) != NULL)
-			value = js_path_first(stream->cursor_path,
-								  js_jsonb_member(raw, JS_LISTED));
-	}
+	value = js_path_first(stream->cursor_path, raw);
+	if (value == NULL && stream->detail != NULL &&
+		js_jsonb_member(raw, JS_LISTED) != NULL)
+		value = js_path_first(stream->cursor_path,
+							  js_jsonb_member(raw, JS_LISTED));
 	text = value ? js_scalar_text(value) : NULL;
 	return text != NULL && text[0] != '\0' ? text : NULL;
 }
@@ -303,13 +301,24 @@ js_record_id(JsStream *stream, bool plain, Jsonb *raw)
 	if (!plain && !JB_ROOT_IS_OBJECT(raw) && !JB_ROOT_IS_SCALAR(raw))
 		return NULL;
 	if (plain)
-		id = js_jsonb_member(raw, "id");
-	else if (stream->keyed)
+		return member_text(raw, "id");
+	if (stream->keyed)
 		id = js_jsonb_member(raw, JS_KEY);
-	if (id == NULL && !plain && stream->key_template == NULL)
+	if (id == NULL && stream->key_template == NULL)
 		id = js_path_first(&stream->primary_key, raw);
 	if (id == NULL || js_jsonb_is_null(id))
 		return NULL;
 	text = js_scalar_text(id);
+	return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+/* A scalar among the members of a record; NULL: there is none, or a blank. */
+static char *
+member_text(Jsonb *raw, const char *key)
+{
+	JsonbValue	value;
+	char	   *text = js_jsonb_find(raw, key, &value) ? js_item_text(&value) :
+		NULL;
+
 	return text != NULL && text[0] != '\0' ? text : NULL;
 }

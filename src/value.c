@@ -36,6 +36,7 @@
 #include "compat.h"
 #include "jsonb.h"
 #include "merge.h"
+#include "texts.h"
 #include "value.h"
 
 static bool string_category(Oid type);
@@ -44,10 +45,10 @@ static void set_polymorphic(FmgrInfo *finfo, Oid function, Oid result,
 static JsValue from_scalar(JsColumn *column, JsonbValue *scalar);
 static bool plain_date(const char *text, int len, Datum *date);
 static void make_container(JsColumn *column, MemoryContext mcxt);
-static bool text_array(Jsonb *json, JsValue *result);
 static JsValue container_value(JsColumn *column, Jsonb *json);
 static char *whole_number(char *text);
 static char *scalar_text(JsonbValue *value);
+static bool plain_json(JsColumn *column, Datum value, Jsonb **json);
 static const JsJson *as_tree(JsColumn *column, JsValue value,
 							 const JsAllocator *allocator);
 static JsValue merge_text(JsColumn *column, JsValue base, JsValue local,
@@ -274,38 +275,6 @@ make_container(JsColumn *column, MemoryContext mcxt)
 	MemoryContextSwitchTo(old);
 }
 
-/* An array of texts, if it is one that consists of nothing else. */
-static bool
-text_array(Jsonb *json, JsValue *result)
-{
-	int			n = JB_ROOT_COUNT(json);
-	int			lower = 1;
-	Datum	   *elements;
-	bool	   *nulls;
-
-	if (!JB_ROOT_IS_ARRAY(json))
-		return false;
-	elements = palloc(sizeof(Datum) * Max(n, 1));
-	nulls = palloc(sizeof(bool) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-	{
-		JsonbValue *value = getIthJsonbValueFromContainer(&json->root, i);
-
-		nulls[i] = value->type == jbvNull;
-		if (value->type == jbvString)
-			elements[i] =
-				PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
-														 value->val.string.len));
-		else if (!nulls[i])
-			return false;
-	}
-	result->value = PointerGetDatum(construct_md_array(elements, nulls, 1, &n,
-													   &lower, TEXTOID, -1,
-													   false, TYPALIGN_INT));
-	result->isnull = false;
-	return true;
-}
-
 /* Cast a JSON array or object to an array or composite column. */
 static JsValue
 container_value(JsColumn *column, Jsonb *json)
@@ -315,8 +284,12 @@ container_value(JsColumn *column, Jsonb *json)
 	Datum		row;
 	JsValue		result;
 
-	if (column->typid == TEXTARRAYOID && text_array(json, &result))
+	if (column->typid == TEXTARRAYOID &&
+		js_texts_from_json(json, &result.value))
+	{
+		result.isnull = false;
 		return result;
+	}
 	state = js_object_begin();
 	js_object_put(&state, "v", json);
 
@@ -373,16 +346,70 @@ scalar_text(JsonbValue *value)
 	return NULL;				/* keep the compiler quiet */
 }
 
-/* The JSON of a column's value; NULL is JSON null. */
+/* The JSON of a column's value, as to_jsonb() says; NULL is JSON null. */
 Jsonb	   *
 js_value_to_json(JsColumn *column, JsValue value)
 {
+	Jsonb	   *json;
+
 	if (value.isnull)
 		return js_jsonb_null();
 	js_value_check_rights(column);
-	if (column->typid == JSONBOID)
-		return DatumGetJsonbP(value.value);
+	if (plain_json(column, value.value, &json))
+		return json;
 	return DatumGetJsonbP(FunctionCall1(&column->tojson, value.value));
+}
+
+/* What to_jsonb() makes of the types that most columns have, at once. */
+static bool
+plain_json(JsColumn *column, Datum value, Jsonb **json)
+{
+	JsonbValue	scalar = {0};
+
+	switch (column->typid)
+	{
+		case JSONBOID:
+			*json = DatumGetJsonbP(value);
+			return true;
+		case TEXTOID:
+		case VARCHAROID:
+			{
+				text	   *string = DatumGetTextPP(value);
+
+				scalar.type = jbvString;
+				scalar.val.string.val = VARDATA_ANY(string);
+				scalar.val.string.len = VARSIZE_ANY_EXHDR(string);
+				break;
+			}
+		case NUMERICOID:
+			scalar.type = jbvNumeric;
+			scalar.val.numeric = DatumGetNumeric(value);
+			if (numeric_is_nan(scalar.val.numeric) ||
+				numeric_is_inf(scalar.val.numeric))
+				return false;
+			break;
+		case INT4OID:
+			scalar.type = jbvNumeric;
+			scalar.val.numeric = int64_to_numeric(DatumGetInt32(value));
+			break;
+		case INT8OID:
+			scalar.type = jbvNumeric;
+			scalar.val.numeric = int64_to_numeric(DatumGetInt64(value));
+			break;
+		case BOOLOID:
+			scalar.type = jbvBool;
+			scalar.val.boolean = DatumGetBool(value);
+			break;
+		case TEXTARRAYOID:
+			if (!js_texts_plain(value))
+				return false;
+			*json = js_texts_to_json(value);
+			return true;
+		default:
+			return false;
+	}
+	*json = js_jsonb_from_value(&scalar);
+	return true;
 }
 
 /* The text of a column's value, by its output function; NULL for NULL. */
@@ -461,6 +488,7 @@ js_value_merge(JsColumn *column, JsValue base, JsValue local, JsValue pms,
 	JsAllocator allocator = js_allocator();
 	JsBuffer	buffer;
 	JsJson	   *merged;
+	JsValue		result;
 	Jsonb	   *json;
 
 	if (column->is_text && !column->is_array)
@@ -471,6 +499,12 @@ js_value_merge(JsColumn *column, JsValue base, JsValue local, JsValue pms,
 					  as_tree(column, local, &allocator),
 					  as_tree(column, pms, &allocator),
 					  (JsMergeSide) newer);
+	if (column->typid == TEXTARRAYOID &&
+		js_texts_from_tree(merged, &result.value))
+	{
+		result.isnull = false;
+		return result;
+	}
 	js_buffer_init(&buffer, &allocator);
 	js_json_write(merged, &buffer);
 	json = js_jsonb_in(buffer.data);
@@ -488,6 +522,8 @@ as_tree(JsColumn *column, JsValue value, const JsAllocator *allocator)
 
 	if (value.isnull)
 		return NULL;
+	if (column->typid == TEXTARRAYOID && js_texts_plain(value.value))
+		return js_texts_to_tree(value.value, allocator);
 	text = js_jsonb_out(js_value_to_json(column, value));
 
 	if (!js_json_parse(text, strlen(text), &limits, allocator, &tree, &error))

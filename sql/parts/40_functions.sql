@@ -1,7 +1,21 @@
+CREATE FUNCTION jacksync.apply_cast(entity text, records text, server name)
+RETURNS jacksync.sync_result
+AS 'MODULE_PATHNAME', 'jacksync_apply_cast'
+LANGUAGE C;
+COMMENT ON FUNCTION jacksync.apply_cast(text, text, name) IS
+'what the planner calls for apply(entity, records::jsonb), where records are text';
+
+CREATE FUNCTION jacksync.apply_support(internal)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'jacksync_apply_support'
+LANGUAGE C STRICT;
+COMMENT ON FUNCTION jacksync.apply_support(internal) IS
+'spares apply() the cast of a text to jsonb';
+
 CREATE FUNCTION jacksync.apply(entity text, records jsonb, server name DEFAULT NULL)
 RETURNS jacksync.sync_result
 AS 'MODULE_PATHNAME', 'jacksync_apply'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE SUPPORT jacksync.apply_support;
 COMMENT ON FUNCTION jacksync.apply(text, jsonb, name) IS
 'apply a JSON array of records of the PMS, in the transaction of the caller';
 

@@ -14,7 +14,7 @@ DECLARE
 	reader		constant text[] := '{check_freshness,require_fresh,freshness_headers,set_freshness_headers,
 		age_text,acting_role,audit_override,changed_fields,merge,resolve,detect_conflict,preview,apply_path,preview_rule,preview_rule_summary,explain,diagnose,snake_case,camel_case,
 		hotel_config,library_version,stream_tier,progress_slots,worker_counters,live_next_due,holders,stream_obstacle,in_maintenance,dashboard_html,pre_request,help}';
-	operator	constant text[] := '{sync,sync_now,push,apply,apply_page,pause,resume,resync,reconcile,resolve_conflict,
+	operator	constant text[] := '{sync,sync_now,push,apply,apply_cast,apply_page,pause,resume,resync,reconcile,resolve_conflict,
 		resolve_conflicts,undo,requeue,discard,silence_alerts,test_channel,check_stream,release_deletes,reject_deletes,may_override,wake_worker,start_worker}';
 	admin		constant text[] := '{load_config,export_config,preview_stream,forget,adopt,mend_triggers}';
 	views		constant text[] := '{record,status,server_status,worker_status,stuck,stat,progress,open_conflict,held_delete,drift,sync_run,sync_error,manual_conflict,

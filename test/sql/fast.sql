@@ -129,6 +129,58 @@ DO $$ DECLARE p text; BEGIN
 		EXCEPTION WHEN others THEN RAISE NOTICE '%: %', p, SQLERRM; END;
 	END LOOP;
 END $$;
+-- apply() of a text that is cast to jsonb reads the text, and gives what it gives for the jsonb
+CREATE FUNCTION fast_cast(page text, entity text DEFAULT 'fast_cast') RETURNS text LANGUAGE sql AS
+	$$ SELECT format('%s created, %s updated, %s unchanged, %s errors', created, updated, unchanged, errors) FROM jacksync.apply(entity, page::jsonb) $$;
+CREATE TABLE fast_cast (LIKE fast_text INCLUDING ALL);
+CREATE TABLE fast_jsonb (LIKE fast_text INCLUDING ALL);
+INSERT INTO jacksync.entity (entity, local_table) VALUES ('fast_cast', 'fast_cast'), ('fast_jsonb', 'fast_jsonb');
+EXPLAIN (VERBOSE, COSTS off) SELECT jacksync.apply('fast_cast', p::jsonb) FROM (VALUES ('[]'), ('[]')) v (p);
+EXPLAIN (VERBOSE, COSTS off) SELECT jacksync.apply('fast_cast', p::varchar(20)::jsonb, 's') FROM (VALUES ('[]'), ('[]')) v (p);
+EXPLAIN (VERBOSE, COSTS off) SELECT jacksync.apply('fast_cast', p) FROM (VALUES ('[]'::jsonb), ('[]')) v (p);
+EXPLAIN (VERBOSE, COSTS off) SELECT jacksync.apply('fast_cast', '[]'::jsonb), jacksync.apply('fast_cast', array_to_json(p)::jsonb) FROM (VALUES ('{}'::int[]), ('{}')) v (p);
+DO $$ DECLARE p text; j jsonb; by_text text; by_jsonb text; BEGIN
+	FOREACH p IN ARRAY array['[{"id":"A","name":"a","name":"b"}]', '[{"id":"A","id":"B","name":"of two"}]', '[{"id":"C","extra":{"k":1,"k":2}}]',
+		'[{"id":"D","name":"\u0000"}]', '[{"id":"D","name":"\ud800"}]', '[{"id":"D","extra":1e999999}]', '[{"id":"D","extra":1e500}]', '[{"id":"E","extra":-0.10e2}]',
+		'[{"id":"F","name":7.50}]', '[{"id":7.0}]', '[{"id":"A","name":"c"},{"id":"A","name":"d"}]', '[{"id":"A","name":"c"},{"id":"A","name":"c"}]',
+		'{"id":"G"}', '"G"', '7', 'null', '[null]', '[[]]', '[{}]', '[', '', '[{"id":"G",}]', '[{"id":"G"} {"id":"H"}]', '[{"id":"G"}]]',
+		'[{"id":"G","extra":' || repeat('[', 300) || repeat(']', 300) || '}]', '[]', NULL] LOOP
+		BEGIN by_text := fast_cast(p);
+		EXCEPTION WHEN others THEN by_text := SQLSTATE || ' ' || SQLERRM; END;
+		BEGIN j := p; by_jsonb := (SELECT format('%s created, %s updated, %s unchanged, %s errors', created, updated, unchanged, errors) FROM jacksync.apply('fast_jsonb', j));
+		EXCEPTION WHEN others THEN by_jsonb := SQLSTATE || ' ' || SQLERRM; END;
+		RAISE NOTICE '% %: %', CASE WHEN by_text IS DISTINCT FROM by_jsonb THEN by_jsonb || ' but by text' ELSE 'same' END, left(p, 60), by_text;
+	END LOOP;
+END $$;
+SELECT external_id, name, left(extra::text, 20) AS extra FROM fast_cast ORDER BY 1;
+(SELECT external_id, name, extra FROM fast_cast EXCEPT SELECT external_id, name, extra FROM fast_jsonb)
+UNION (SELECT external_id, name, extra FROM fast_jsonb EXCEPT SELECT external_id, name, extra FROM fast_cast);
+SELECT count(*), count(DISTINCT (external_id, snapshot, pms_updated_at, state)) FROM jacksync.link JOIN jacksync.entity USING (entity_id) WHERE entity IN ('fast_cast', 'fast_jsonb');
+-- the other path, and records that a stream gives another shape
+SET jacksync.force_general_path = on;
+SELECT fast_cast('[{"id":"A","name":"general"}]') FROM generate_series(1, 2);
+RESET jacksync.force_general_path;
+CREATE SERVER fast FOREIGN DATA WRAPPER jacksync OPTIONS (base_url 'http://127.0.0.1:1');
+INSERT INTO jacksync.stream (entity, server, request, fields, primary_key, enabled) VALUES ('fast_cast', 'fast', '{"path": "/"}', '{"name": "$.who.name"}', '$.number', false);
+SELECT created, updated, errors FROM (VALUES ('[{"number":"S1","who":{"name":"shaped"}}]'), ('[{"number":"S2","who":{"name":"too"}}]')) v (p), jacksync.apply('fast_cast', p::jsonb, 'fast');
+SELECT external_id, name FROM fast_cast WHERE external_id LIKE 'S%' ORDER BY 1;
+DELETE FROM jacksync.stream WHERE entity = 'fast_cast'; DROP SERVER fast;
+-- whoever may call apply() may, and nobody else; a plan does not outlive that
+CREATE ROLE fast_role; CREATE ROLE fast_other;
+GRANT USAGE ON SCHEMA jacksync TO fast_role, fast_other;
+GRANT EXECUTE ON FUNCTION jacksync.apply TO fast_role;
+SELECT jacksync.grant_access('fast_other', 'operator');
+PREPARE fast_call(text) AS SELECT created, updated, unchanged FROM jacksync.apply('fast_cast', $1::jsonb);
+SET plan_cache_mode = force_generic_plan;
+SET ROLE fast_other; EXECUTE fast_call('[{"id":"A","name":"by role"}]');
+SET ROLE fast_role; EXECUTE fast_call('[{"id":"A","name":"by role"}]');
+SET ROLE fast_other; EXECUTE fast_call('[{"id":"A","name":"by role"}]');
+RESET ROLE; REVOKE EXECUTE ON FUNCTION jacksync.apply FROM fast_role, fast_other;
+SET ROLE fast_role; EXECUTE fast_call('[]');
+SET ROLE fast_other; EXECUTE fast_call('[]');
+RESET ROLE; DEALLOCATE fast_call; RESET plan_cache_mode;
+DROP OWNED BY fast_role, fast_other; DROP ROLE fast_role, fast_other;
+DROP FUNCTION fast_cast;
 -- where a row was last is a hint: it need not be there any more
 SELECT count(*) > 0 AS hints FROM jacksync.link l JOIN jacksync.entity e USING (entity_id) WHERE e.entity = 'fast_text' AND row_at IS NOT NULL;
 CLUSTER fast_text USING fast_text_pkey;
