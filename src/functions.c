@@ -143,7 +143,7 @@ Datum
 jacksync_apply_support(PG_FUNCTION_ARGS)
 {
 	SupportRequestSimplify *request =
-		(SupportRequestSimplify *) PG_GETARG_POINTER(0);
+	(SupportRequestSimplify *) PG_GETARG_POINTER(0);
 	List	   *args;
 	Node	   *records;
 	Oid			function;
@@ -301,7 +301,6 @@ run_apply(JsApply *apply, const char *entity, const char *server,
 		apply->run = palloc(sizeof(JsRun));
 		js_run_begin(apply->run, entity, stream ? stream->server : NULL,
 					 "apply");
-		js_run_store(apply->run, &apply->counts);
 	}
 	js_internal_end(&security);
 

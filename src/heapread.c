@@ -18,6 +18,7 @@
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "port/pg_bitutils.h"
+#include "storage/buf_internals.h"
 #include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -37,7 +38,7 @@ static bool next_version(JsHeap *heap, IndexScanDesc scan,
 						 TupleTableSlot *slot, bool write, ItemPointer root);
 static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
 						  TupleTableSlot *slot, bool write, bool *all_dead);
-static Page recent_page(JsHeap *heap, const ItemPointerData *tid);
+static Buffer recent_buffer(JsHeap *heap, const ItemPointerData *tid);
 static uint32 recent_slot(Relation rel, BlockNumber block);
 static void prepare_recent(void);
 static Buffer read_buffer(Relation rel, BlockNumber block);
@@ -157,20 +158,25 @@ js_heap_prefetch(JsHeap *heap, const ItemPointerData *roots, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		Page		page = recent_page(heap, &roots[i]);
+		Buffer		buffer = recent_buffer(heap, &roots[i]);
+		Page		page;
 
-		if (page == NULL)
+		if (!BufferIsValid(buffer))
 			continue;
+		js_prefetch(GetBufferDescriptor(buffer - 1));
+		page = BufferGetPage(buffer);
 		js_prefetch(page);
 		js_prefetch(PageGetItemId(page, ItemPointerGetOffsetNumber(&roots[i])));
 	}
 	for (int i = 0; i < n; i++)
 	{
-		Page		page = recent_page(heap, &roots[i]);
+		Buffer		buffer = recent_buffer(heap, &roots[i]);
+		Page		page;
 		ItemIdData	item;
 
-		if (page == NULL)
+		if (!BufferIsValid(buffer))
 			continue;
+		page = BufferGetPage(buffer);
 		item = *PageGetItemId(page, ItemPointerGetOffsetNumber(&roots[i]));
 		if (ItemIdIsRedirected(&item) &&
 			ItemIdGetRedirect(&item) <= MaxHeapTuplesPerPage)
@@ -181,17 +187,14 @@ js_heap_prefetch(JsHeap *heap, const ItemPointerData *roots, int n)
 	}
 }
 
-/* The page in the buffer where it was the last time; NULL: not known. */
-static Page
-recent_page(JsHeap *heap, const ItemPointerData *tid)
+/* The buffer where a row's page was the last time; invalid: not known. */
+static Buffer
+recent_buffer(JsHeap *heap, const ItemPointerData *tid)
 {
-	Buffer		buffer;
-
 	if (recent == NULL || !ItemPointerIsValid(tid) ||
 		ItemPointerGetOffsetNumber(tid) > MaxHeapTuplesPerPage)
-		return NULL;
-	buffer = recent[recent_slot(heap->rel, ItemPointerGetBlockNumber(tid))];
-	return BufferIsValid(buffer) ? BufferGetPage(buffer) : NULL;
+		return InvalidBuffer;
+	return recent[recent_slot(heap->rel, ItemPointerGetBlockNumber(tid))];
 }
 
 /* Where the buffer of a page is remembered. */

@@ -60,6 +60,8 @@ static void add_json(Details *details, const char *key, Jsonb *json);
 static void add_string(Details *details, const char *key, const char *value);
 static Jsonb *state_of(const char *field, Jsonb *value);
 static void add_counts(JsArgs *args, const JsCounts *counts);
+static void store_run(JsRun *run, const JsCounts *counts, bool ended,
+					  const char *error);
 
 /* Entity, server, local and external id. */
 static void
@@ -420,13 +422,23 @@ add_counts(JsArgs *args, const JsCounts *counts)
 void
 js_run_store(JsRun *run, const JsCounts *counts)
 {
+	store_run(run, counts, false, NULL);
+}
+
+/* The same; ended: and that it has ended, with an error, or NULL. */
+static void
+store_run(JsRun *run, const JsCounts *counts, bool ended, const char *error)
+{
 	static JsStatement statement = {
 		"INSERT INTO jacksync.sync_run (records_processed, created, updated,"
 		" unchanged, pushed, conflicts, errors, run_id, entity, server, kind,"
-		" started, idle) OVERRIDING SYSTEM VALUE"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+		" started, idle, completed, success, error) OVERRIDING SYSTEM VALUE"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
+		" CASE WHEN $14 THEN pg_catalog.clock_timestamp() END,"
+		" CASE WHEN $14 THEN $15 IS NULL END, $15)",
 		{INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-		INT8OID, TEXTOID, NAMEOID, TEXTOID, TIMESTAMPTZOID, INT8OID}
+			INT8OID, TEXTOID, NAMEOID, TEXTOID, TIMESTAMPTZOID, INT8OID,
+		BOOLOID, TEXTOID}
 	};
 	int64		id = js_run_number(run);
 	JsArgs		args = {0};
@@ -438,6 +450,8 @@ js_run_store(JsRun *run, const JsCounts *counts)
 	js_arg_text(&args, run->kind);
 	js_arg_time(&args, run->started, true);
 	js_arg(&args, Int64GetDatum(run->idle));
+	js_arg(&args, BoolGetDatum(ended));
+	js_arg_text(&args, error);
 	js_run(&statement, &args);
 	run->stored = true;
 }
@@ -479,15 +493,11 @@ js_run_finish(JsRun *run, const JsCounts *counts, const char *error)
 	};
 	JsArgs		args = {0};
 
-	if (!run->stored)
-		js_run_store(run, counts);
 	add_counts(&args, counts);
 	js_arg(&args, Int64GetDatum(run->id));
 	js_arg_text(&args, error);
-	if (js_run(&statement, &args) > 0)
-		return;
-	js_run_store(run, counts);
-	js_run(&statement, &args);
+	if (!run->stored || js_run(&statement, &args) == 0)
+		store_run(run, counts, true, error);
 }
 
 /* The next tick: that of a recorded push. */

@@ -318,7 +318,7 @@ member_text(Jsonb *raw, const char *key)
 {
 	JsonbValue	value;
 	char	   *text = js_jsonb_find(raw, key, &value) ? js_item_text(&value) :
-		NULL;
+	NULL;
 
 	return text != NULL && text[0] != '\0' ? text : NULL;
 }

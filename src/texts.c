@@ -57,7 +57,7 @@ js_texts_from_json(Jsonb *json, Datum *result)
 }
 
 /* A plain array as a JSON array of strings. */
-Jsonb *
+Jsonb	   *
 js_texts_to_json(Datum value)
 {
 	JsonbParseState *state = NULL;
@@ -83,7 +83,7 @@ js_texts_to_json(Datum value)
 }
 
 /* A plain array as a tree of the pure core; its strings are shared. */
-JsJson *
+JsJson	   *
 js_texts_to_tree(Datum value, const JsAllocator *allocator)
 {
 	JsJson	   *tree = js_json_make(allocator, JS_JSON_ARRAY);

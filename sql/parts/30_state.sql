@@ -362,7 +362,7 @@ CREATE TABLE jacksync.audit_log
 	resolved_by		text NOT NULL DEFAULT 'system',
 	run_id			bigint
 );
-CREATE INDEX audit_log_record ON jacksync.audit_log (entity, external_id);
+CREATE INDEX audit_log_record ON jacksync.audit_log (external_id, entity);
 COMMENT ON TABLE jacksync.audit_log IS 'every decision, with the value that lost; append-only';
 COMMENT ON COLUMN jacksync.audit_log.audit_id IS 'number of the entry, for undo()';
 COMMENT ON COLUMN jacksync.audit_log.logged_at IS 'when it was decided';

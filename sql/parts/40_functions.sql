@@ -3,14 +3,14 @@ RETURNS jacksync.sync_result
 AS 'MODULE_PATHNAME', 'jacksync_apply_cast'
 LANGUAGE C;
 COMMENT ON FUNCTION jacksync.apply_cast(text, text, name) IS
-'what the planner calls for apply(entity, records::jsonb), where records are text';
+'what the planner calls for apply(entity, records::jsonb), where records are text (internal)';
 
 CREATE FUNCTION jacksync.apply_support(internal)
 RETURNS internal
 AS 'MODULE_PATHNAME', 'jacksync_apply_support'
 LANGUAGE C STRICT;
 COMMENT ON FUNCTION jacksync.apply_support(internal) IS
-'spares apply() the cast of a text to jsonb';
+'spares apply() the cast of a text to jsonb (internal)';
 
 CREATE FUNCTION jacksync.apply(entity text, records jsonb, server name DEFAULT NULL)
 RETURNS jacksync.sync_result

@@ -93,6 +93,11 @@ CREATE FUNCTION apply_raw(page text) RETURNS void LANGUAGE sql AS $$
 		special_requests = excluded.special_requests;
 $$;
 
+-- (2) the same where pages are jsonb already, for which nobody pays
+CREATE TABLE rawj_rows (LIKE rows_template INCLUDING ALL);
+SELECT replace(replace(replace(pg_get_functiondef('apply_raw'::regproc), 'apply_raw(page text)', 'apply_raw_jsonb(page jsonb)'),
+	'bench.raw_rows', 'bench.rawj_rows'), 'page::jsonb', 'page') \gexec
+
 -- (3) hand-written set-based three-way merge
 CREATE TABLE sql_rows (LIKE rows_template INCLUDING ALL);
 CREATE TABLE sql_state (external_id text COLLATE "C" PRIMARY KEY, snap jsonb, pms_at timestamptz, last_sync timestamptz) WITH (fillfactor = 80);
@@ -194,20 +199,31 @@ INSERT INTO jacksync.authority (entity, field, strategy)
 VALUES ('reservations', 'specialRequests', 'merge'), ('reservations', '*', 'pms_wins');
 CREATE FUNCTION apply_jacksync(page text) RETURNS void LANGUAGE sql AS $$ SELECT jacksync.apply('reservations', page::jsonb); $$;
 
--- and the same pages as text: a second entity
+-- and the same where pages are jsonb already: a second entity
+CREATE TABLE jsj_rows (LIKE rows_template INCLUDING ALL);
+INSERT INTO jacksync.entity (entity, local_table) VALUES ('given', 'bench.jsj_rows');
+INSERT INTO jacksync.authority (entity, field, strategy)
+VALUES ('given', 'specialRequests', 'merge'), ('given', '*', 'pms_wins');
+CREATE FUNCTION apply_jacksync_jsonb(page jsonb) RETURNS void LANGUAGE sql AS $$ SELECT jacksync.apply('given', page); $$;
+
+-- and as text: a third one
 CREATE TABLE jst_rows (LIKE rows_template INCLUDING ALL);
 INSERT INTO jacksync.entity (entity, local_table) VALUES ('pages', 'bench.jst_rows');
 INSERT INTO jacksync.authority (entity, field, strategy)
 VALUES ('pages', 'specialRequests', 'merge'), ('pages', '*', 'pms_wins');
 CREATE FUNCTION apply_jacksync_page(page text) RETURNS void LANGUAGE sql AS $$ SELECT jacksync.apply_page('pages', page); $$;
 
-CREATE TABLE contender (ord int, name text, func text, tab regclass);
+-- base: with which one it is compared
+CREATE TABLE contender (ord int, name text, func text, tab regclass, base int DEFAULT 1);
 INSERT INTO contender VALUES
 	(1, '(1) raw bulk upsert, no conflict logic', 'apply_raw', 'raw_rows'),
 	(3, '(3) set-based SQL three-way merge', 'apply_sql', 'sql_rows'),
 	(4, '(4) PL/pgSQL loop, record by record', 'apply_loop', 'loop_rows'),
-	(6, 'jacksync.apply(entity, jsonb)', 'apply_jacksync', 'js_rows'),
+	(6, 'jacksync.apply(entity, text::jsonb)', 'apply_jacksync', 'js_rows'),
 	(7, 'jacksync.apply_page(entity, text)', 'apply_jacksync_page', 'jst_rows');
+INSERT INTO contender VALUES
+	(2, 'jsonb given: (2) raw bulk upsert', 'apply_raw_jsonb', 'rawj_rows', 2),
+	(8, 'jsonb given: jacksync.apply(entity, jsonb)', 'apply_jacksync_jsonb', 'jsj_rows', 2);
 
 -- read every page of a table and of its indexes
 CREATE EXTENSION pgstattuple SCHEMA public;
@@ -231,15 +247,21 @@ BEGIN
 	END LOOP;
 END $$;
 
--- run the pages of a round: for every page each contender in turn
-CREATE PROCEDURE run_round(round_no int, pass_name text) LANGUAGE plpgsql AS $$
+-- run the pages of a round: for every page each contender in turn; those that get jsonb by themselves
+CREATE PROCEDURE run_round(round_no int, pass_name text, compared int DEFAULT 1) LANGUAGE plpgsql AS $$
 DECLARE
-	p record; c record; cpu0 bigint; lsn0 pg_lsn; wall0 timestamptz;
+	p record; c record; given jsonb; cpu0 bigint; lsn0 pg_lsn; wall0 timestamptz;
 BEGIN
 	FOR p IN SELECT page, body, jsonb_array_length(body::jsonb) n FROM bench.pages WHERE round = round_no ORDER BY page LOOP
-		FOR c IN SELECT * FROM bench.contender WHERE func IS NOT NULL ORDER BY (ord + p.page) % 7 LOOP
-			cpu0 := bench.cpu(); lsn0 := pg_current_wal_insert_lsn(); wall0 := clock_timestamp();
-			EXECUTE format('SELECT bench.%I($1)', c.func) USING p.body;
+		FOR c IN SELECT * FROM bench.contender WHERE func IS NOT NULL AND base = compared ORDER BY (ord + p.page) % 11 LOOP
+			IF c.base = 2 THEN
+				given := p.body;
+				cpu0 := bench.cpu(); lsn0 := pg_current_wal_insert_lsn(); wall0 := clock_timestamp();
+				EXECUTE format('SELECT bench.%I($1)', c.func) USING given;
+			ELSE
+				cpu0 := bench.cpu(); lsn0 := pg_current_wal_insert_lsn(); wall0 := clock_timestamp();
+				EXECUTE format('SELECT bench.%I($1)', c.func) USING p.body;
+			END IF;
 			INSERT INTO bench.result VALUES (c.name, pass_name, round_no, p.page, p.n, bench.cpu() - cpu0,
 				pg_current_wal_insert_lsn() - lsn0, extract(epoch FROM clock_timestamp() - wall0));
 			COMMIT;
@@ -257,9 +279,10 @@ WITH r AS (
 	FROM r GROUP BY contender, pass
 )
 SELECT c.name AS contender, round(1000000 / d.us::numeric) AS "rec/CPU-s",
-	round((b.us / d.us)::numeric, 2) AS "x(1)", round(d.us::numeric, 1) AS "us/rec", round(d.rate::numeric) AS "rec/s wall", round(d.wal::numeric) AS "WAL B/rec",
-	round(e.us::numeric, 1) AS "echo us/rec", round((be.us / e.us)::numeric, 2) AS "echo x(1)", round(e.wal::numeric, 1) AS "echo WAL B/rec"
+	round((b.us / d.us)::numeric, 2) AS "x raw", round(d.us::numeric, 1) AS "us/rec", round(d.rate::numeric) AS "rec/s wall", round(d.wal::numeric) AS "WAL B/rec",
+	round(e.us::numeric, 1) AS "echo us/rec", round((be.us / e.us)::numeric, 2) AS "echo x raw", round(e.wal::numeric, 1) AS "echo WAL B/rec"
 FROM bench.contender c JOIN m d ON d.contender = c.name AND d.pass = 'delta'
 LEFT JOIN m e ON e.contender = c.name AND e.pass = 'echo'
-JOIN m b ON b.pass = 'delta' AND b.contender LIKE '(1)%' LEFT JOIN m be ON be.pass = 'echo' AND be.contender LIKE '(1)%'
-ORDER BY c.ord;
+JOIN bench.contender base ON base.ord = c.base
+JOIN m b ON b.pass = 'delta' AND b.contender = base.name LEFT JOIN m be ON be.pass = 'echo' AND be.contender = base.name
+ORDER BY c.base, c.ord;
