@@ -29,7 +29,8 @@
 #include "streamtree.h"
 #include "txn.h"
 
-#define CHUNK 500				/* records in one transaction */
+#define CHUNK 500				/* records in one transaction, */
+#define HELD_CHUNK 1000			/* if they were held */
 
 /* What is applied in one transaction. */
 typedef struct Portion
@@ -84,7 +85,7 @@ js_intake_rest(JsCycle *cycle)
 	if (cycle->shelf == NULL)
 		return;
 	do
-		(void) apply_slice(cycle, CHUNK);
+		(void) apply_slice(cycle, HELD_CHUNK);
 	while (!js_shelf_empty(cycle->shelf));
 }
 
@@ -175,7 +176,7 @@ static void
 hold_page(JsCycle *cycle, JsPage *page, int64 tick, Jsonb *progress)
 {
 	JsShelf    *shelf = cycle->shelf;
-	int			n = list_length(page->trees) / 2;
+	int			n = list_length(page->trees);
 	ListCell   *cell;
 	ListCell   *id_cell;
 
@@ -190,8 +191,10 @@ hold_page(JsCycle *cycle, JsPage *page, int64 tick, Jsonb *progress)
 					 js_json_source_len(tree));
 	}
 	js_shelf_sort(shelf);
+	if (!js_shelf_full(shelf))
+		n /= 2;
 	while (n > 0 || js_shelf_full(shelf))
-		n -= apply_slice(cycle, n > 0 ? n : CHUNK);
+		n -= apply_slice(cycle, n > 0 ? n : HELD_CHUNK);
 }
 
 /*
@@ -217,7 +220,7 @@ apply_slice(JsCycle *cycle, int n)
 	JsShelfSlice slice;
 	Portion		portion = {.unread = true};
 
-	js_shelf_take(cycle->shelf, Min(n, CHUNK), &slice);
+	js_shelf_take(cycle->shelf, Min(n, HELD_CHUNK), &slice);
 	portion.trees = slice.items;
 	portion.tick = slice.tick;
 	portion.progress = slice.progress;

@@ -68,7 +68,7 @@ static void fill_new(JsEntity *entity, JsHeap *heap, TupleTableSlot *slot,
 					 const bool *write, const JsValue *values);
 static void prepare_defaults(JsHeap *heap, RowAccess *access);
 static void set_column(TupleTableSlot *slot, const JsColumn *column, JsValue value,
-					   Bitmapset **named);
+					   bool *given);
 
 /* Settings of this file. */
 void
@@ -415,21 +415,25 @@ js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
 	JsHeap	   *heap = open_rows(entity);
 	TupleTableSlot *old = heap->old;
 	TupleTableSlot *new = heap->fresh;
+	int			natts = new->tts_tupleDescriptor->natts;
+	bool	   *given = palloc0(sizeof(bool) * natts);
 	Bitmapset  *named = NULL;
 
 	slot_getallattrs(old);
 	ExecClearTuple(new);
-	memcpy(new->tts_values, old->tts_values,
-		   sizeof(Datum) * new->tts_tupleDescriptor->natts);
-	memcpy(new->tts_isnull, old->tts_isnull,
-		   sizeof(bool) * new->tts_tupleDescriptor->natts);
+	memcpy(new->tts_values, old->tts_values, sizeof(Datum) * natts);
+	memcpy(new->tts_isnull, old->tts_isnull, sizeof(bool) * natts);
 	for (int i = 0; i < entity->nfields; i++)
 		if (write[i])
-			set_column(new, &entity->fields[i].column, values[i], &named);
+			set_column(new, &entity->fields[i].column, values[i], given);
 	if (external_id != NULL)
 		set_column(new, &entity->external,
 				   js_value_from_text(&entity->external, pstrdup(external_id)),
-				   &named);
+				   given);
+	for (int i = 0; i < natts; i++)
+		if (given[i])
+			named = bms_add_member(named, i + 1 -
+								   FirstLowInvalidHeapAttributeNumber);
 	ExecStoreVirtualTuple(new);
 	heap->columns->updatedCols = named;
 	if (!js_heap_update_fire(heap))
@@ -477,26 +481,25 @@ fill_new(JsEntity *entity, JsHeap *heap, TupleTableSlot *slot,
 {
 	RowAccess  *access = heap->extra;
 	ExprContext *econtext = GetPerTupleExprContext(heap->estate);
-	Bitmapset  *named = NULL;
+	int			natts = slot->tts_tupleDescriptor->natts;
+	bool	   *given = palloc0(sizeof(bool) * natts);
 
 	if (access->defaults == NULL)
 		prepare_defaults(heap, access);
 	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true,
-		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	memset(slot->tts_isnull, true, sizeof(bool) * natts);
 	set_column(slot, &entity->external,
 			   js_value_from_text(&entity->external, pstrdup(external_id)),
-			   &named);
+			   given);
 	if (entity->property != NULL && property != NULL)
 		set_column(slot, entity->property,
 				   js_value_from_text(entity->property, pstrdup(property)),
-				   &named);
+				   given);
 	for (int i = 0; i < entity->nfields; i++)
 		if (write[i])
-			set_column(slot, &entity->fields[i].column, values[i], &named);
-	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
-		if (access->defaults[i] != NULL &&
-			!bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, named))
+			set_column(slot, &entity->fields[i].column, values[i], given);
+	for (int i = 0; i < natts; i++)
+		if (access->defaults[i] != NULL && !given[i])
 			slot->tts_values[i] = ExecEvalExpr(access->defaults[i], econtext,
 											   &slot->tts_isnull[i]);
 	ExecStoreVirtualTuple(slot);
@@ -572,13 +575,12 @@ prepare_defaults(JsHeap *heap, RowAccess *access)
 	MemoryContextSwitchTo(old);
 }
 
-/* Set a column of the version that is to be written. */
+/* Set a column of the version that is to be written, and note that it is. */
 static void
 set_column(TupleTableSlot *slot, const JsColumn *column, JsValue value,
-		   Bitmapset **named)
+		   bool *given)
 {
 	slot->tts_values[column->attnum - 1] = value.value;
 	slot->tts_isnull[column->attnum - 1] = value.isnull;
-	*named = bms_add_member(*named, column->attnum -
-							FirstLowInvalidHeapAttributeNumber);
+	given[column->attnum - 1] = true;
 }

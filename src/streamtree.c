@@ -44,6 +44,12 @@ struct JsStreamPlan
 	FieldPlace *fields;
 	JsPredicate *deleted;		/* NULL: no record is */
 	JsPath	   *version;		/* NULL: records do not tell it */
+
+	/* of the members of the last record; -1: follow the path */
+	int			id;
+	int			time;
+	int			room;			/* for as many members */
+	uint64	   *key_hashes;
 };
 
 static char *version_path(JsStream *stream);
@@ -52,13 +58,20 @@ static JsRecord *open_record(JsTreeReader *reader, JsEntity *entity,
 static void finish_record(JsTreeReader *reader, JsEntity *entity,
 						  JsRecord *record);
 static void prepare(JsTreeReader *reader, JsEntity *entity);
-static void find_members(struct JsStreamPlan *plan, JsEntity *entity,
+static struct JsStreamPlan *plan_for(JsTreeReader *reader, JsEntity *entity,
+									 const JsJson *item);
+static void find_members(JsTreeReader *reader, JsEntity *entity,
 						 const JsJson *item);
+static int	find_member(const JsPath *path, const char *name,
+						const JsJson *item);
 static const JsJson *find_field(FieldPlace *place, const JsJson *item);
 static bool take_field(JsTreeReader *reader, JsEntity *entity, int field,
 					   const JsJson *item, JsonbValue *result);
+static char *member_text(int member, const JsPath *path, const JsJson *item);
 static char *text_at(const JsPath *path, const JsJson *item);
 static uint64 hash_of(const JsJson *json, uint64 seed);
+static uint64 hash_of_object(const JsJson *json, uint64 seed,
+							 const uint64 *key_hashes);
 static char *number_text(const JsJson *number);
 
 /* Can the records of a stream be read from trees? */
@@ -141,26 +154,62 @@ prepare(JsTreeReader *reader, JsEntity *entity)
 	MemoryContextSwitchTo(old);
 }
 
-/* Which members of a record are fields? */
-static void
-find_members(struct JsStreamPlan *plan, JsEntity *entity, const JsJson *item)
+/* What is known of records with the keys of this one. */
+static struct JsStreamPlan *
+plan_for(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 {
+	if (reader->plan == NULL || reader->plan->seed != entity->seed ||
+		reader->plan->nfields != entity->nfields)
+		prepare(reader, entity);
+	if (reader->last == NULL ||
+		(reader->last != item && !js_tree_same_keys(reader->last, item)))
+		find_members(reader, entity, item);
+	reader->last = item;
+	return reader->plan;
+}
+
+/* Which members of a record are fields, and which are its id and time? */
+static void
+find_members(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
+{
+	struct JsStreamPlan *plan = reader->plan;
+	JsStream   *stream = reader->stream;
 	int			n = item->type == JS_JSON_OBJECT ? item->n : 0;
 
 	for (int i = 0; i < plan->nfields; i++)
+		plan->fields[i].member = find_member(plan->fields[i].way.path,
+											 entity->fields[i].name, item);
+	plan->id = find_member(stream->primary_key.simple, NULL, item);
+	plan->time = stream->cursor_path ?
+		find_member(stream->cursor_path->simple, NULL, item) : -1;
+	if (n > plan->room)
 	{
-		FieldPlace *place = &plan->fields[i];
-		const char *key = entity->fields[i].name;
-		size_t		keylen = strlen(key);
-
-		place->member = -1;
-		if (place->way.path != NULL)
-			key = js_path_key(place->way.path, &keylen);
-		for (int j = 0; key != NULL && j < n; j++)
-			if (item->members[j].keylen == keylen &&
-				memcmp(item->members[j].key, key, keylen) == 0)
-				place->member = j;
+		plan->room = n;
+		plan->key_hashes = MemoryContextAlloc(GetMemoryChunkContext(reader),
+											  sizeof(uint64) * n);
 	}
+	for (int i = 0; i < n; i++)
+		plan->key_hashes[i] =
+			hash_bytes_extended((const unsigned char *) item->members[i].key,
+								item->members[i].keylen,
+								entity->seed ^ stream->seed);
+}
+
+/* The member that a path of one key, or a name without a path, is; or -1. */
+static int
+find_member(const JsPath *path, const char *name, const JsJson *item)
+{
+	int			n = item->type == JS_JSON_OBJECT ? item->n : 0;
+	const char *key = name;
+	size_t		keylen = name ? strlen(name) : 0;
+
+	if (path != NULL)
+		key = js_path_key(path, &keylen);
+	for (int i = 0; key != NULL && i < n; i++)
+		if (item->members[i].keylen == keylen &&
+			memcmp(item->members[i].key, key, keylen) == 0)
+			return i;
+	return -1;
 }
 
 /* The id of a record; NULL if it has none. */
@@ -185,6 +234,16 @@ js_streamtree_time(JsStream *stream, const JsJson *item)
 	return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
+/* The same of a member that was found already, if it was. */
+static char *
+member_text(int member, const JsPath *path, const JsJson *item)
+{
+	char	   *text = member < 0 ? text_at(path, item) :
+	js_tree_text(item->members[member].value);
+
+	return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
 /* The text of the scalar at a path, as jsonb would write it; NULL: none. */
 static char *
 text_at(const JsPath *path, const JsJson *item)
@@ -201,19 +260,25 @@ open_record(JsTreeReader *reader, JsEntity *entity, const JsJson *item)
 {
 	JsStream   *stream = reader->stream;
 	JsRecord   *record = palloc0(sizeof(JsRecord));
+	struct JsStreamPlan *plan;
 
 	item = js_tree_read(reader, item);
+	plan = plan_for(reader, entity, item);
 	record->text = js_json_source(item);
 	record->text_len = js_json_source_len(item);
 	record->tree = item;
-	record->external_id = js_streamtree_id(stream, item);
+	if (item->type != JS_JSON_ARRAY)
+		record->external_id = member_text(plan->id, stream->primary_key.simple,
+										  item);
 	if (record->external_id == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_JS_BAD_RECORD),
 				 errmsg("record has no id"),
 				 errdetail("There is no value at %s.",
 						   stream->primary_key.text)));
-	record->hash = hash_of(item, entity->seed ^ stream->seed);
+	record->hash = item->type == JS_JSON_OBJECT ?
+		hash_of_object(item, entity->seed ^ stream->seed, plan->key_hashes) :
+		hash_of(item, entity->seed ^ stream->seed);
 	return record;
 }
 
@@ -224,16 +289,9 @@ finish_record(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 	JsStream   *stream = reader->stream;
 	const JsJson *item = record->tree;
 	JsAllocator allocator = js_allocator();
-	char	   *time = js_streamtree_time(stream, item);
-	struct JsStreamPlan *plan;
-
-	if (reader->plan == NULL || reader->plan->seed != entity->seed ||
-		reader->plan->nfields != entity->nfields)
-		prepare(reader, entity);
-	plan = reader->plan;
-	if (reader->last == NULL || !js_tree_same_keys(reader->last, item))
-		find_members(plan, entity, item);
-	reader->last = item;
+	struct JsStreamPlan *plan = plan_for(reader, entity, item);
+	char	   *time = stream->cursor_path ?
+	member_text(plan->time, stream->cursor_path->simple, item) : NULL;
 
 	if (time != NULL)
 	{
@@ -320,15 +378,27 @@ hash_of(const JsJson *json, uint64 seed)
 				hash = hash_combine64(hash, hash_of(json->items[i], seed));
 			return hash;
 		case JS_JSON_OBJECT:
-			hash = 0;
-			for (int i = 0; i < json->n; i++)
-				hash += hash_of(json->members[i].value,
-								hash_bytes_extended((const unsigned char *) json->members[i].key,
-													json->members[i].keylen,
-													seed));
-			return hash_combine64(hash, seed + json->type);
+			return hash_of_object(json, seed, NULL);
 	}
 	return seed;				/* keep the compiler quiet */
+}
+
+/* The same for an object, the hashes of whose keys may be known. */
+static uint64
+hash_of_object(const JsJson *json, uint64 seed, const uint64 *key_hashes)
+{
+	uint64		hash = 0;
+
+	for (int i = 0; i < json->n; i++)
+	{
+		const JsMember *member = &json->members[i];
+		uint64		key = key_hashes ? key_hashes[i] :
+		hash_bytes_extended((const unsigned char *) member->key,
+							member->keylen, seed);
+
+		hash += hash_of(member->value, key);
+	}
+	return hash_combine64(hash, seed + json->type);
 }
 
 /* A number as jsonb writes it. */

@@ -191,6 +191,13 @@ from_scalar(JsColumn *column, JsonbValue *scalar)
 										   Int32GetDatum(column->typmod));
 		return result;
 	}
+	if (scalar->type == jbvString && column->typid == TEXTOID)
+	{
+		result.value =
+			PointerGetDatum(cstring_to_text_with_len(scalar->val.string.val,
+													 scalar->val.string.len));
+		return result;
+	}
 	if (scalar->type == jbvString && column->typid == DATEOID &&
 		plain_date(scalar->val.string.val, scalar->val.string.len,
 				   &result.value))
