@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * bench.c
- *	  What "make bench" needs of the server: CPU time, and an empty trigger.
+ *	  What "make bench" needs of the server: CPU time, an empty trigger, and
+ *	  memory that is there.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,11 +12,14 @@
 
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
 
 PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(bench_cpu);
 PG_FUNCTION_INFO_V1(bench_empty);
+PG_FUNCTION_INFO_V1(bench_touch);
 
 /* The CPU time of this backend in microseconds. */
 Datum
@@ -33,4 +37,19 @@ Datum
 bench_empty(PG_FUNCTION_ARGS)
 {
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * Read a byte of every page of the shared buffers, so that the kernel makes
+ * them now: a server that has run for a while has them all, and who comes
+ * first would pay for it.  Returns their sum, lest it is optimized away.
+ */
+Datum
+bench_touch(PG_FUNCTION_ARGS)
+{
+	int64		sum = 0;
+
+	for (Size at = 0; at < (Size) NBuffers * BLCKSZ; at += 4096)
+		sum += BufferBlocks[at];
+	PG_RETURN_INT64(sum);
 }

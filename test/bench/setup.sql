@@ -7,6 +7,8 @@ CREATE SCHEMA bench;
 SET search_path = bench, public;
 CREATE FUNCTION cpu() RETURNS bigint AS :'module', 'bench_cpu' LANGUAGE C;
 CREATE FUNCTION empty() RETURNS trigger AS :'module', 'bench_empty' LANGUAGE C;
+CREATE FUNCTION touch() RETURNS bigint AS :'module', 'bench_touch' LANGUAGE C;
+SELECT touch() \g /dev/null
 CREATE EXTENSION jacksync;
 CREATE EXTENSION IF NOT EXISTS moddatetime;
 
