@@ -28,9 +28,11 @@
 #define CACHE_LINE	64
 #define PREFETCHED	512			/* bytes of an item that is to be parsed */
 #define ARENA_BYTES 8000
+#define SHORT_NUMBER 17			/* digits that always go into an int64 */
 
 static void *bump(void *ctx, size_t size);
 static uint64 text_hash(JsEntity *entity, JsRecord *record);
+static Numeric number_of(const JsJson *number);
 static JsonbValue *push_container(JsonbParseState **state,
 								  const JsJson *json);
 static void find_members(JsTreeReader *reader, JsEntity *entity,
@@ -310,6 +312,40 @@ js_tree_finish(JsTreeReader *reader, JsEntity *entity, JsRecord *record)
 	}
 }
 
+/*
+ * A number as jsonb has it.  A short one without an exponent is read here: a
+ * whole number, and where its point is.
+ */
+static Numeric
+number_of(const JsJson *number)
+{
+	const char *p = number->text;
+	const char *end = p + number->len;
+	const char *point = NULL;
+	int64		value = 0;
+
+	if (p < end && *p == '-')
+		p++;
+	for (; p < end && number->len <= SHORT_NUMBER; p++)
+	{
+		if (*p >= '0' && *p <= '9')
+			value = value * 10 + (*p - '0');
+		else if (*p == '.' && point == NULL)
+			point = p;
+		else
+			break;
+	}
+	if (p < end)
+		return DatumGetNumeric(DirectFunctionCall3(numeric_in,
+												   CStringGetDatum(pnstrdup(number->text, number->len)),
+												   ObjectIdGetDatum(InvalidOid),
+												   Int32GetDatum(-1)));
+	if (number->text[0] == '-')
+		value = -value;
+	return point == NULL ? int64_to_numeric(value) :
+		int64_div_fast_to_numeric(value, end - point - 1);
+}
+
 /* A value as jsonb has it. */
 void
 js_tree_item(const JsJson *json, JsonbValue *item)
@@ -328,11 +364,7 @@ js_tree_item(const JsJson *json, JsonbValue *item)
 			break;
 		case JS_JSON_NUMBER:
 			item->type = jbvNumeric;
-			item->val.numeric =
-				DatumGetNumeric(DirectFunctionCall3(numeric_in,
-													CStringGetDatum(pnstrdup(json->text, json->len)),
-													ObjectIdGetDatum(InvalidOid),
-													Int32GetDatum(-1)));
+			item->val.numeric = number_of(json);
 			break;
 		case JS_JSON_STRING:
 			item->type = jbvString;

@@ -104,6 +104,24 @@ END $$;
 SELECT jsonb_object_agg(key, value) = (SELECT page -> 0 FROM fast_page WHERE m = 4) - 'id' AS row_as_well
 FROM fast_wide w, jsonb_each(to_jsonb(w) - 'id' - 'external_id');
 DROP VIEW fast_page;
+-- numbers are those that jsonb has: short ones are read without its help
+CREATE TABLE fast_number (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, external_id text UNIQUE, extra jsonb);
+INSERT INTO jacksync.entity (entity, local_table) VALUES ('fast_number', 'fast_number');
+DO $$ DECLARE number text; j jsonb; BEGIN
+	FOREACH number IN ARRAY string_to_array('0 -0 0.0 -0.00 -7 100 10000 1000000000000 9999 10000.0001 412.73 1.10 -0.5 0.00010000 0.000000000000001 '
+		|| '12345678901234567 -1234567890123456 123456789012345678 1234567.890123456 99999999999.9999 -99999999999.9999 0.123456789012345 -0.99999999999999 '
+		|| '1e3 -1.5E-3 0e5 123456789012345678901234567890.12', ' ') LOOP
+		j := jsonb_build_object('extra', number::jsonb);
+		PERFORM jacksync.apply_page('fast_number', format('[{"id":"%s N","extra":%s}]', number, number));
+		IF (SELECT (l.snapshot = j, l.snapshot::text, pg_column_size(l.snapshot || '{}'), r.extra::text)
+			IS DISTINCT FROM (true, j::text, pg_column_size(j || '{}'), (j -> 'extra')::text)
+			FROM fast_number r JOIN jacksync.link l USING (external_id) JOIN jacksync.entity e USING (entity_id)
+			WHERE e.entity = 'fast_number' AND external_id = number || ' N') THEN
+			RAISE WARNING '% became %', number, (SELECT extra FROM fast_number WHERE external_id = number || ' N');
+		END IF;
+	END LOOP;
+END $$;
+SELECT count(*), sum(extra::text::numeric) FROM fast_number;
 -- records of a page of text that are not parsed: whatever is in them, they are told apart and found again
 CREATE TABLE fast_text (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, external_id text UNIQUE, name text, extra jsonb);
 INSERT INTO jacksync.entity (entity, local_table) VALUES ('fast_text', 'fast_text');
