@@ -67,8 +67,8 @@ static void fill_new(JsEntity *entity, JsHeap *heap, TupleTableSlot *slot,
 					 const char *external_id, const char *property,
 					 const bool *write, const JsValue *values);
 static void prepare_defaults(JsHeap *heap, RowAccess *access);
-static void set_column(TupleTableSlot *slot, const JsColumn *column, JsValue value,
-					   bool *given);
+static void set_column(TupleTableSlot *slot, const JsColumn *column,
+					   const JsValue *value, bool *given);
 
 /* Settings of this file. */
 void
@@ -418,6 +418,7 @@ js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
 	int			natts = new->tts_tupleDescriptor->natts;
 	bool	   *given = palloc0(sizeof(bool) * natts);
 	Bitmapset  *named = NULL;
+	JsValue		id;
 
 	slot_getallattrs(old);
 	ExecClearTuple(new);
@@ -425,11 +426,12 @@ js_rowheap_update(JsEntity *entity, JsRow *row, const bool *write,
 	memcpy(new->tts_isnull, old->tts_isnull, sizeof(bool) * natts);
 	for (int i = 0; i < entity->nfields; i++)
 		if (write[i])
-			set_column(new, &entity->fields[i].column, values[i], given);
+			set_column(new, &entity->fields[i].column, &values[i], given);
 	if (external_id != NULL)
-		set_column(new, &entity->external,
-				   js_value_from_text(&entity->external, pstrdup(external_id)),
-				   given);
+	{
+		id = js_value_from_text(&entity->external, pstrdup(external_id));
+		set_column(new, &entity->external, &id, given);
+	}
 	for (int i = 0; i < natts; i++)
 		if (given[i])
 			named = bms_add_member(named, i + 1 -
@@ -483,21 +485,22 @@ fill_new(JsEntity *entity, JsHeap *heap, TupleTableSlot *slot,
 	ExprContext *econtext = GetPerTupleExprContext(heap->estate);
 	int			natts = slot->tts_tupleDescriptor->natts;
 	bool	   *given = palloc0(sizeof(bool) * natts);
+	JsValue		value;
 
 	if (access->defaults == NULL)
 		prepare_defaults(heap, access);
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, sizeof(bool) * natts);
-	set_column(slot, &entity->external,
-			   js_value_from_text(&entity->external, pstrdup(external_id)),
-			   given);
+	value = js_value_from_text(&entity->external, pstrdup(external_id));
+	set_column(slot, &entity->external, &value, given);
 	if (entity->property != NULL && property != NULL)
-		set_column(slot, entity->property,
-				   js_value_from_text(entity->property, pstrdup(property)),
-				   given);
+	{
+		value = js_value_from_text(entity->property, pstrdup(property));
+		set_column(slot, entity->property, &value, given);
+	}
 	for (int i = 0; i < entity->nfields; i++)
 		if (write[i])
-			set_column(slot, &entity->fields[i].column, values[i], given);
+			set_column(slot, &entity->fields[i].column, &values[i], given);
 	for (int i = 0; i < natts; i++)
 		if (access->defaults[i] != NULL && !given[i])
 			slot->tts_values[i] = ExecEvalExpr(access->defaults[i], econtext,
@@ -577,10 +580,10 @@ prepare_defaults(JsHeap *heap, RowAccess *access)
 
 /* Set a column of the version that is to be written, and note that it is. */
 static void
-set_column(TupleTableSlot *slot, const JsColumn *column, JsValue value,
-		   bool *given)
+set_column(TupleTableSlot *slot, const JsColumn *column,
+		   const JsValue *value, bool *given)
 {
-	slot->tts_values[column->attnum - 1] = value.value;
-	slot->tts_isnull[column->attnum - 1] = value.isnull;
+	slot->tts_values[column->attnum - 1] = value->value;
+	slot->tts_isnull[column->attnum - 1] = value->isnull;
 	given[column->attnum - 1] = true;
 }
