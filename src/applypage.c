@@ -325,23 +325,22 @@ js_apply_text(JsApply *apply, const char *page, size_t len, bool cast)
 	JsJsonError error;
 	JsJson	   *root;
 	List	   *records = NIL;
+	bool		valid;
 	bool		trees = GetDatabaseEncoding() == PG_UTF8 && apply->plain &&
 	js_rowheap_obstacle(apply->entity) == NULL;
 
 	if (trees && apply_spans(apply, page, len))
 		return true;
 	apply->whole = false;
-	if (!js_tree_page(page, len, &root, &error))
-	{
-		if (cast)
-			return false;
+	valid = js_tree_page(page, len, &root, &error);
+	if (cast && (!valid || root->type != JS_JSON_ARRAY ||
+				 js_json_is_bad(root)))
+		return false;
+	if (!valid)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("page is not valid JSON: %s at byte %zu",
 						error.message, error.offset)));
-	}
-	if (cast && (root->type != JS_JSON_ARRAY || js_json_is_bad(root)))
-		return false;
 	if (root->type != JS_JSON_ARRAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

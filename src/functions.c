@@ -30,9 +30,7 @@
 #include "applypage.h"
 #include "compat.h"
 #include "jacksync.h"
-#include "json.h"
 #include "jsonb.h"
-#include "merge.h"
 #include "notes.h"
 #include "plan.h"
 #include "rowheap.h"
@@ -50,13 +48,13 @@ JS_FUNCTION(jacksync_detect_conflict);
 JS_FUNCTION(jacksync_wake_worker);
 JS_FUNCTION(jacksync_library_version);
 
-/* Where records come from. */
-typedef struct Source
+/* How records are given. */
+typedef enum Form
 {
-	Jsonb	   *json;			/* an array, or */
-	text	   *page;			/* the text of one */
-	bool		cast;			/* what jsonb would say of it counts */
-} Source;
+	AS_JSONB,
+	AS_TEXT,
+	AS_CAST						/* as text, of which counts what jsonb says */
+} Form;
 
 static char *name_arg(FunctionCallInfo fcinfo, int n);
 static char *text_arg(FunctionCallInfo fcinfo, int n, const char *name);
@@ -65,11 +63,12 @@ static JsStream *stream_for(const char *entity, const char *server,
 							bool *plain);
 static Datum sync_result(FunctionCallInfo fcinfo, JsApply *applied,
 						 TimestampTz started);
+static Datum apply_given(FunctionCallInfo fcinfo, const char *name, Form form);
 static bool has_text(Node *node);
 static void check_may_apply(void);
 static Oid	function_named(const char *name, Oid records);
 static void run_apply(JsApply *apply, const char *entity, const char *server,
-					  Source *source, bool keep_run);
+					  Datum given, Form form, bool keep_run);
 
 /* A text or name argument; null gives NULL. */
 static char *
@@ -95,18 +94,7 @@ text_arg(FunctionCallInfo fcinfo, int n, const char *name)
 Datum
 jacksync_apply(PG_FUNCTION_ARGS)
 {
-	char	   *entity = text_arg(fcinfo, 0, "entity");
-	JsApply		apply = {0};
-	Source		source = {0};
-	TimestampTz started = GetCurrentTimestamp();
-
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("records must not be null")));
-	source.json = PG_GETARG_JSONB_P(1);
-	run_apply(&apply, entity, name_arg(fcinfo, 2), &source, true);
-	return sync_result(fcinfo, &apply, started);
+	return apply_given(fcinfo, "records", AS_JSONB);
 }
 
 /*
@@ -116,19 +104,33 @@ jacksync_apply(PG_FUNCTION_ARGS)
 Datum
 jacksync_apply_cast(PG_FUNCTION_ARGS)
 {
+	check_may_apply();
+	return apply_given(fcinfo, "records", AS_CAST);
+}
+
+/*
+ * apply_page(entity text, page text, server name) returns sync_result
+ */
+Datum
+jacksync_apply_page(PG_FUNCTION_ARGS)
+{
+	return apply_given(fcinfo, "page", AS_TEXT);
+}
+
+/* Apply the second argument, of that name and form. */
+static Datum
+apply_given(FunctionCallInfo fcinfo, const char *name, Form form)
+{
 	char	   *entity = text_arg(fcinfo, 0, "entity");
 	JsApply		apply = {0};
-	Source		source = {0};
 	TimestampTz started = GetCurrentTimestamp();
 
-	check_may_apply();
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("records must not be null")));
-	source.page = PG_GETARG_TEXT_PP(1);
-	source.cast = true;
-	run_apply(&apply, entity, name_arg(fcinfo, 2), &source, true);
+				 errmsg("%s must not be null", name)));
+	run_apply(&apply, entity, name_arg(fcinfo, 2), PG_GETARG_DATUM(1), form,
+			  true);
 	return sync_result(fcinfo, &apply, started);
 }
 
@@ -206,26 +208,6 @@ function_named(const char *name, Oid records)
 }
 
 /*
- * apply_page(entity text, page text, server name) returns sync_result
- */
-Datum
-jacksync_apply_page(PG_FUNCTION_ARGS)
-{
-	char	   *entity = text_arg(fcinfo, 0, "entity");
-	JsApply		apply = {0};
-	Source		source = {0};
-	TimestampTz started = GetCurrentTimestamp();
-
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("page must not be null")));
-	source.page = PG_GETARG_TEXT_PP(1);
-	run_apply(&apply, entity, name_arg(fcinfo, 2), &source, true);
-	return sync_result(fcinfo, &apply, started);
-}
-
-/*
  * apply_path(entity text): 'direct', or why rows are written by statements
  */
 Datum
@@ -281,16 +263,19 @@ sync_result(FunctionCallInfo fcinfo, JsApply *applied, TimestampTz started)
 /* Apply records, with a run of their own unless it is only a preview. */
 static void
 run_apply(JsApply *apply, const char *entity, const char *server,
-		  Source *source, bool keep_run)
+		  Datum given, Form form, bool keep_run)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	JsStream   *stream;
 	JsSecurity	security;
 	List	   *records = NIL;
+	text	   *page = NULL;
 	bool		plain;
 
-	if (source->json != NULL)
-		records = records_of(source->json);
+	if (form == AS_JSONB)
+		records = records_of(DatumGetJsonbP(given));
+	else
+		page = DatumGetTextPP(given);
 	SPI_connect();
 	MemoryContextSwitchTo(caller);
 	js_internal_begin(&security);
@@ -307,12 +292,11 @@ run_apply(JsApply *apply, const char *entity, const char *server,
 	apply->rethrow = true;
 	apply->lazy = true;
 	js_apply_begin(apply, entity, stream, plain);
-	if (source->json != NULL)
+	if (form == AS_JSONB)
 		js_apply_page(apply, records);
-	else if (!js_apply_text(apply, VARDATA_ANY(source->page),
-							VARSIZE_ANY_EXHDR(source->page), source->cast))
-		js_apply_page(apply,
-					  records_of(js_jsonb_in(text_to_cstring(source->page))));
+	else if (!js_apply_text(apply, VARDATA_ANY(page), VARSIZE_ANY_EXHDR(page),
+							form == AS_CAST))
+		js_apply_page(apply, records_of(js_jsonb_in(text_to_cstring(page))));
 	if (keep_run)
 		js_run_finish(apply->run, &apply->counts,
 					  apply->counts.errors > 0 ? "some records failed; see jacksync.sync_error" : NULL);
@@ -388,7 +372,6 @@ jacksync_preview(PG_FUNCTION_ARGS)
 	char	   *entity = text_arg(fcinfo, 0, "entity");
 	char	   *server = name_arg(fcinfo, 2);
 	JsApply		apply = {0};
-	Source		source = {0};
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ListCell   *cell;
@@ -403,8 +386,7 @@ jacksync_preview(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		source.json = PG_GETARG_JSONB_P(1);
-		run_apply(&apply, entity, server, &source, false);
+		run_apply(&apply, entity, server, PG_GETARG_DATUM(1), AS_JSONB, false);
 	}
 	PG_CATCH();
 	{

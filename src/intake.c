@@ -282,14 +282,15 @@ begin_apply(JsCycle *cycle, JsApply *apply, int64 tick)
 	apply->counts = cycle->counts;
 }
 
-/* End it; what was done counts. */
+/* End it; what was done counts, if anything was. */
 static void
 end_apply(JsCycle *cycle, JsApply *apply)
 {
+	if (memcmp(&cycle->counts, &apply->counts, sizeof(JsCounts)) != 0)
+		js_run_progress(&cycle->run, &apply->counts);
 	cycle->counts = apply->counts;
 	cycle->regressed += apply->regressed;
 	cycle->advanced += apply->advanced;
-	js_run_progress(&cycle->run, &cycle->counts);
 	js_apply_end(apply);
 	js_txn_end();
 }

@@ -22,8 +22,6 @@
 #include "statement.h"
 #include "value.h"
 
-#define PROGRESS_INTERVAL	(USECS_PER_SEC / 10)
-
 /* Columns of jacksync.audit_log, in their order. */
 enum
 {
@@ -462,10 +460,7 @@ store_run(JsRun *run, const JsCounts *counts, bool ended, const char *error)
 	"UPDATE jacksync.sync_run SET records_processed = $1, created = $2," \
 	" updated = $3, unchanged = $4, pushed = $5, conflicts = $6, errors = $7"
 
-/*
- * Write down how far a run is, if it has a row: for people, to whom some ten
- * times a second is soon enough.
- */
+/* Write down how far a run is, if it has a row. */
 void
 js_run_progress(JsRun *run, const JsCounts *counts)
 {
@@ -475,11 +470,9 @@ js_run_progress(JsRun *run, const JsCounts *counts)
 		INT8OID}
 	};
 	JsArgs		args = {0};
-	TimestampTz now = GetCurrentTimestamp();
 
-	if (!run->stored || now - run->told < PROGRESS_INTERVAL)
+	if (!run->stored)
 		return;
-	run->told = now;
 	add_counts(&args, counts);
 	js_arg(&args, Int64GetDatum(run->id));
 	js_run(&statement, &args);

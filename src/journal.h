@@ -37,7 +37,6 @@ typedef struct JsRun
 	const char *server;			/* NULL: none */
 	const char *kind;
 	TimestampTz started;
-	TimestampTz told;			/* when js_run_progress() last wrote */
 	int64		idle;			/* cycles before it that have no row */
 } JsRun;
 
