@@ -60,6 +60,7 @@ OBJS = \
 	src/installation.o \
 	src/place.o \
 	src/link.o \
+	src/linkfind.o \
 	src/journal.o \
 	src/changelog.o \
 	src/verdict.o \

@@ -213,13 +213,12 @@ gate(JsApply *apply, JsRecord **records, int n)
 	int			changed = 0;
 
 	for (int i = 0; i < n; i++)
-	{
 		sorted[i] = &records[i];
-		ids[i] = records[i]->external_id;
-	}
+	qsort(sorted, n, sizeof(JsRecord **), compare_ids);
+	for (int i = 0; i < n; i++)
+		ids[i] = (*sorted[i])->external_id;
 	js_link_prefetch(apply->entity->entity_id, js_apply_stream_id(apply), ids,
 					 n);
-	qsort(sorted, n, sizeof(JsRecord **), compare_ids);
 	for (int i = 0; i < n; i++)
 	{
 		JsRecord   *record = *sorted[i];

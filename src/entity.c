@@ -23,12 +23,14 @@
 #include "compat.h"
 #include "entity.h"
 #include "jacksync.h"
+#include "jsonb.h"
 #include "statement.h"
 
 static void bind_column(JsEntity *entity, Relation rel, JsColumn *column,
 						const char *role);
 static void sort_fields(JsEntity *entity);
-static int	compare_key(const char *key, int len, const char *name);
+static int	compare_key(const char *key, int len, const char *name,
+						int namelen);
 static void load_keys(JsEntity *entity, Relation rel);
 static void load_guards(JsEntity *entity, Relation rel);
 static AttrNumber find_column(JsEntity *entity, const char *column);
@@ -129,30 +131,30 @@ sort_fields(JsEntity *entity)
 	entity->key_order = palloc(sizeof(int) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
-		const char *name = entity->fields[i].name;
+		JsField    *field = &entity->fields[i];
 		int			at = i;
 
+		field->namelen = strlen(field->name);
 		while (at > 0)
 		{
-			const char *other = entity->fields[entity->key_order[at - 1]].name;
+			JsField    *other = &entity->fields[entity->key_order[at - 1]];
 
-			if (compare_key(name, strlen(name), other) > 0)
+			if (compare_key(field->name, field->namelen, other->name,
+							other->namelen) > 0)
 				break;
 			entity->key_order[at] = entity->key_order[at - 1];
 			at--;
 		}
 		entity->key_order[at] = i;
-		if (entity->fields[i].column.user_code)
+		if (field->column.user_code)
 			entity->user_code = true;
 	}
 }
 
 /* Compare a key with a name as jsonb does. */
 static int
-compare_key(const char *key, int len, const char *name)
+compare_key(const char *key, int len, const char *name, int namelen)
 {
-	int			namelen = strlen(name);
-
 	return len != namelen ? (len > namelen ? 1 : -1) : memcmp(key, name, len);
 }
 
@@ -161,29 +163,27 @@ void
 js_entity_split(JsEntity *entity, Jsonb *object, JsonbValue *items,
 				bool *known)
 {
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
+	JsObjectWalk walk;
+	const char *key;
+	uint32		keylen;
 	JsonbValue	value;
 	int			at = 0;
 
 	memset(known, false, sizeof(bool) * entity->nfields);
 	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
 		return;
-	iterator = JsonbIteratorInit(&object->root);
+	js_object_walk(&walk, object);
 	while (at < entity->nfields &&
-		   (token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+		   js_object_next(&walk, &key, &keylen, &value))
 	{
 		int			field = entity->key_order[at];
 		int			difference;
 
-		if (token != WJB_KEY)
-			continue;
-		while ((difference = compare_key(value.val.string.val,
-										 value.val.string.len,
-										 entity->fields[field].name)) > 0 &&
+		while ((difference = compare_key(key, keylen,
+										 entity->fields[field].name,
+										 entity->fields[field].namelen)) > 0 &&
 			   ++at < entity->nfields)
 			field = entity->key_order[at];
-		(void) JsonbIteratorNext(&iterator, &value, true);
 		if (difference != 0 || at >= entity->nfields)
 			continue;
 		items[field] = value;

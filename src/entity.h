@@ -27,6 +27,7 @@ typedef enum JsDeletePolicy
 typedef struct JsField
 {
 	char	   *name;
+	int			namelen;
 	JsColumn	column;
 	JsStrategy	strategy;
 	bool		push;

@@ -21,13 +21,14 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 
 #include "compat.h"
 #include "equal.h"
 #include "jsonb.h"
 
-static bool text_is(Datum value, const char *s, int len);
+static bool bytes_are(Datum value, const char *s, int len);
 static bool number_is(int64 number, JsonbValue *item);
 static bool date_is(DateADT date, const char *s);
 static bool array_is(ArrayType *array, JsonbContainer *container);
@@ -43,6 +44,8 @@ js_value_equal(JsColumn *column, JsValue a, JsValue b)
 {
 	if (a.isnull || b.isnull)
 		return a.isnull && b.isnull;
+	if (datum_image_eq(a.value, b.value, column->byval, column->len))
+		return true;
 	js_value_check_rights(column);
 	if (OidIsValid(column->equal.fn_oid))
 		return DatumGetBool(FunctionCall2Coll(&column->equal,
@@ -70,8 +73,8 @@ js_value_is_item(JsColumn *column, JsValue value, JsonbValue *item)
 		case TEXTOID:
 		case VARCHAROID:
 			return item->type == jbvString &&
-				text_is(value.value, item->val.string.val,
-						item->val.string.len);
+				bytes_are(value.value, item->val.string.val,
+						  item->val.string.len);
 		case BOOLOID:
 			return item->type == jbvBool &&
 				DatumGetBool(value.value) == item->val.boolean;
@@ -83,8 +86,10 @@ js_value_is_item(JsColumn *column, JsValue value, JsonbValue *item)
 				number_is(DatumGetInt64(value.value), item);
 		case NUMERICOID:
 			return item->type == jbvNumeric &&
-				DatumGetBool(DirectFunctionCall2(numeric_eq, value.value,
-												 NumericGetDatum(item->val.numeric)));
+				(bytes_are(value.value, VARDATA_ANY(item->val.numeric),
+						   VARSIZE_ANY_EXHDR(item->val.numeric)) ||
+				 DatumGetBool(DirectFunctionCall2(numeric_eq, value.value,
+												  NumericGetDatum(item->val.numeric))));
 		case DATEOID:
 			return item->type == jbvString && item->val.string.len == 10 &&
 				date_is(DatumGetDateADT(value.value), item->val.string.val);
@@ -101,9 +106,9 @@ js_value_is_item(JsColumn *column, JsValue value, JsonbValue *item)
 	}
 }
 
-/* Is a text these bytes? */
+/* Is a text, or another value of variable length, these bytes? */
 static bool
-text_is(Datum value, const char *s, int len)
+bytes_are(Datum value, const char *s, int len)
 {
 	struct varlena *text = (struct varlena *) DatumGetPointer(value);
 
@@ -168,8 +173,8 @@ array_is(ArrayType *array, JsonbContainer *container)
 		JsonbValue *value = getIthJsonbValueFromContainer(container, i);
 
 		if (value->type != jbvString ||
-			!text_is(elements[i], value->val.string.val,
-					 value->val.string.len))
+			!bytes_are(elements[i], value->val.string.val,
+					   value->val.string.len))
 			return false;
 	}
 	return true;
@@ -190,14 +195,19 @@ js_item_same(JsonbValue *a, JsonbValue *b)
 				memcmp(a->val.string.val, b->val.string.val,
 					   a->val.string.len) == 0;
 		case jbvNumeric:
-			return DatumGetBool(DirectFunctionCall2(numeric_eq,
-													NumericGetDatum(a->val.numeric),
-													NumericGetDatum(b->val.numeric)));
+			return datum_image_eq(NumericGetDatum(a->val.numeric),
+								  NumericGetDatum(b->val.numeric), false, -1) ||
+				DatumGetBool(DirectFunctionCall2(numeric_eq,
+												 NumericGetDatum(a->val.numeric),
+												 NumericGetDatum(b->val.numeric)));
 		case jbvBool:
 			return a->val.boolean == b->val.boolean;
 		case jbvBinary:
-			return compareJsonbContainers(a->val.binary.data,
-										  b->val.binary.data) == 0;
+			return (a->val.binary.len == b->val.binary.len &&
+					memcmp(a->val.binary.data, b->val.binary.data,
+						   a->val.binary.len) == 0) ||
+				compareJsonbContainers(a->val.binary.data,
+									   b->val.binary.data) == 0;
 		default:
 			return js_jsonb_same(js_jsonb_from_value(a),
 								 js_jsonb_from_value(b));

@@ -148,7 +148,8 @@ js_heap_ours(const char *name)
 
 	if (js_heap_paged())
 		for (heap = current->heaps; heap != NULL; heap = heap->next)
-			if (heap->name != NULL && strcmp(heap->name, name) == 0)
+			if (heap->name == name ||
+				(heap->name != NULL && strcmp(heap->name, name) == 0))
 				return heap;
 	heap = js_heap_open(get_relname_relid(name,
 										  get_namespace_oid(JS_SCHEMA, false)));

@@ -34,6 +34,7 @@
 static Buffer *recent = NULL;
 static uint32 recent_size;		/* a power of 2 */
 
+static void begin_scan(JsHeap *heap, JsHeapIndex *index);
 static bool next_version(JsHeap *heap, IndexScanDesc scan,
 						 TupleTableSlot *slot, bool write, ItemPointer root);
 static bool fetch_version(JsHeap *heap, ItemPointer tid, Snapshot snapshot,
@@ -101,11 +102,7 @@ js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique, bool write)
 	bool		found;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (index->scan == NULL)
-		index->scan = js_index_beginscan(heap->rel, index->rel,
-										 GetActiveSnapshot(), index->nkeys);
-	index->scan->xs_snapshot = GetActiveSnapshot();
-	index_rescan(index->scan, index->keys, index->nkeys, NULL, 0);
+	begin_scan(heap, index);
 	ExecClearTuple(heap->found);
 	found = next_version(heap, index->scan, heap->found, write, &heap->root);
 	if (found && unique)
@@ -120,6 +117,64 @@ js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique, bool write)
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
 	return found;
+}
+
+/* Look for the keys of an index. */
+static void
+begin_scan(JsHeap *heap, JsHeapIndex *index)
+{
+	if (index->scan == NULL)
+		index->scan = js_index_beginscan(heap->rel, index->rel,
+										 GetActiveSnapshot(), index->nkeys);
+	index->scan->xs_snapshot = GetActiveSnapshot();
+	index_rescan(index->scan, index->keys, index->nkeys, NULL, 0);
+}
+
+/*
+ * Where the index says that the row of its keys is.  The row itself is not
+ * looked at: it may be a dead one.
+ */
+bool
+js_heap_find_place(JsHeap *heap, JsHeapIndex *index, ItemPointer root)
+{
+	MemoryContext old = MemoryContextSwitchTo(heap->mcxt);
+	ItemPointer found;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	begin_scan(heap, index);
+	found = index_getnext_tid(index->scan, ForwardScanDirection);
+	if (found != NULL)
+		*root = *found;
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(old);
+	return found != NULL;
+}
+
+/*
+ * Give what an index has of its rows to a function, from a key of its first
+ * column on or all of it, until the function returns false.  Returns whether
+ * the end was reached.  Rows may be dead ones.
+ */
+bool
+js_heap_walk(JsHeap *heap, JsHeapIndex *index, ScanKey from, JsHeapVisit visit,
+			 void *arg)
+{
+	int			nkeys = from != NULL ? 1 : 0;
+	IndexScanDesc scan;
+	ItemPointer tid;
+	bool		more = true;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	scan = js_index_beginscan(heap->rel, index->rel, GetActiveSnapshot(),
+							  nkeys);
+	scan->xs_want_itup = true;
+	index_rescan(scan, from, nkeys, NULL, 0);
+	while (more &&
+		   (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+		more = visit(arg, scan->xs_itup, scan->xs_itupdesc, tid);
+	index_endscan(scan);
+	PopActiveSnapshot();
+	return more;
 }
 
 /*
@@ -187,14 +242,26 @@ js_heap_prefetch(JsHeap *heap, const ItemPointerData *roots, int n)
 	}
 }
 
-/* The buffer where a row's page was the last time; invalid: not known. */
+/*
+ * The buffer where a row's page is or was the last time; invalid: not known.
+ * A page that is in none is read ahead.
+ */
 static Buffer
 recent_buffer(JsHeap *heap, const ItemPointerData *tid)
 {
-	if (recent == NULL || !ItemPointerIsValid(tid) ||
+	BlockNumber block;
+	uint32		slot;
+
+	if (!ItemPointerIsValid(tid) ||
 		ItemPointerGetOffsetNumber(tid) > MaxHeapTuplesPerPage)
 		return InvalidBuffer;
-	return recent[recent_slot(heap->rel, ItemPointerGetBlockNumber(tid))];
+	if (recent == NULL)
+		prepare_recent();
+	block = ItemPointerGetBlockNumber(tid);
+	slot = recent_slot(heap->rel, block);
+	if (!BufferIsValid(recent[slot]))
+		recent[slot] = PrefetchBuffer(heap->rel, MAIN_FORKNUM, block).recent_buffer;
+	return recent[slot];
 }
 
 /* Where the buffer of a page is remembered. */

@@ -19,6 +19,8 @@
 static uint32 item_size(JsonbValue *value);
 static void set_entry(Jsonb *object, int number, JEntry type, uint32 size,
 					  uint32 *len);
+static void set_value(JsonbValue *value, JEntry entry, char *data,
+					  uint32 begin, uint32 end);
 
 /* JSON null. */
 Jsonb	   *
@@ -120,11 +122,15 @@ js_jsonb_object(const char *const *keys, JsonbValue *const *values, int n)
 {
 	Size		room = VARHDRSZ + sizeof(uint32) + 2 * n * sizeof(JEntry);
 	Jsonb	   *result;
+	uint32	   *keylens = palloc(sizeof(uint32) * Max(n, 1));
 	char	   *data;
 	uint32		len = 0;
 
 	for (int i = 0; i < n; i++)
-		room += strlen(keys[i]) + sizeof(int32) + item_size(values[i]);
+	{
+		keylens[i] = strlen(keys[i]);
+		room += keylens[i] + sizeof(int32) + item_size(values[i]);
+	}
 	if (room > JENTRY_OFFLENMASK)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -135,10 +141,8 @@ js_jsonb_object(const char *const *keys, JsonbValue *const *values, int n)
 	data = (char *) &result->root.children[2 * n];
 	for (int i = 0; i < n; i++)
 	{
-		uint32		keylen = strlen(keys[i]);
-
-		memcpy(data + len, keys[i], keylen);
-		set_entry(result, i, JENTRY_ISSTRING, keylen, &len);
+		memcpy(data + len, keys[i], keylens[i]);
+		set_entry(result, i, JENTRY_ISSTRING, keylens[i], &len);
 	}
 	for (int i = 0; i < n; i++)
 	{
@@ -203,6 +207,81 @@ set_entry(Jsonb *object, int number, JEntry type, uint32 size, uint32 *len)
 	/* every so often an entry has its end instead of its length */
 	object->root.children[number] = number % JB_OFFSET_STRIDE == 0 ?
 		type | *len | JENTRY_HAS_OFF : type | size;
+}
+
+/* Begin to go through the members of an object, in the order of jsonb. */
+void
+js_object_walk(JsObjectWalk *walk, Jsonb *object)
+{
+	uint32		n = JsonContainerSize(&object->root);
+
+	walk->container = &object->root;
+	walk->data = (char *) &object->root.children[2 * n];
+	walk->n = n;
+	walk->at = 0;
+	walk->key_at = 0;
+	walk->value_at = getJsonbOffset(&object->root, n);
+}
+
+/*
+ * The next member: what JsonbIteratorNext() would tell of it with two calls,
+ * without a state for each level.  The value points into the object.  False:
+ * there is none.
+ */
+bool
+js_object_next(JsObjectWalk *walk, const char **key, uint32 *keylen,
+			   JsonbValue *value)
+{
+	JsonbContainer *container = walk->container;
+	uint32		at = walk->at;
+	uint32		begin = walk->key_at;
+	JEntry		entry;
+
+	if (at == walk->n)
+		return false;
+	JBE_ADVANCE_OFFSET(walk->key_at, container->children[at]);
+	*key = walk->data + begin;
+	*keylen = walk->key_at - begin;
+
+	begin = walk->value_at;
+	entry = container->children[walk->n + at];
+	JBE_ADVANCE_OFFSET(walk->value_at, entry);
+	set_value(value, entry, walk->data, begin, walk->value_at);
+	walk->at++;
+	return true;
+}
+
+/* The value of an entry that is from begin to end of the data. */
+static void
+set_value(JsonbValue *value, JEntry entry, char *data, uint32 begin,
+		  uint32 end)
+{
+	uint32		aligned = INTALIGN(begin);
+
+	if (JBE_ISSTRING(entry))
+	{
+		value->type = jbvString;
+		value->val.string.val = data + begin;
+		value->val.string.len = end - begin;
+	}
+	else if (JBE_ISNUMERIC(entry))
+	{
+		value->type = jbvNumeric;
+		value->val.numeric = (Numeric) (data + aligned);
+	}
+	else if (JBE_ISCONTAINER(entry))
+	{
+		value->type = jbvBinary;
+		value->val.binary.data = (JsonbContainer *) (data + aligned);
+		value->val.binary.len = end - aligned;
+	}
+	else if (JBE_ISNULL(entry))
+		value->type = jbvNull;
+	else
+	{
+		value->type = jbvBool;
+		value->val.boolean = JBE_ISBOOL_TRUE(entry);
+	}
 }
 
 /* Begin to build an object. */

@@ -10,6 +10,17 @@
 
 #include "utils/jsonb.h"
 
+/* A walk through the members of an object. */
+typedef struct JsObjectWalk
+{
+	JsonbContainer *container;
+	char	   *data;			/* of keys, then of values */
+	uint32		n;
+	uint32		at;				/* the next member */
+	uint32		key_at;			/* where its key begins */
+	uint32		value_at;
+} JsObjectWalk;
+
 extern Jsonb *js_jsonb_null(void);
 extern bool js_jsonb_is_null(Jsonb *json);
 extern Jsonb *js_jsonb_member(Jsonb *object, const char *key);
@@ -23,6 +34,9 @@ extern Jsonb *js_jsonb_int8(int64 number);
 extern bool js_jsonb_same(Jsonb *a, Jsonb *b);
 extern Jsonb *js_jsonb_object(const char *const *keys,
 							  JsonbValue *const *values, int n);
+extern void js_object_walk(JsObjectWalk *walk, Jsonb *object);
+extern bool js_object_next(JsObjectWalk *walk, const char **key,
+						   uint32 *keylen, JsonbValue *value);
 extern JsonbParseState *js_object_begin(void);
 extern void js_object_put(JsonbParseState **state, const char *key,
 						  Jsonb *value);

@@ -12,7 +12,6 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
-#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -22,38 +21,7 @@
 #include "heapmany.h"
 #include "heapread.h"
 #include "link.h"
-#include "place.h"
-
-/* Columns of jacksync.link, in their order. */
-enum
-{
-	LINK_RECORD_ID,
-	LINK_ENTITY_ID,
-	LINK_STREAM_ID,
-	LINK_STATE,
-	LINK_DIRTY,
-	LINK_WAITING,
-	LINK_CONFLICT,
-	LINK_FAILED,
-	LINK_MUST_PULL,
-	LINK_PUSH_FAILURES,
-	LINK_FINALIZED_TICK,
-	LINK_EXTERNAL_ID,
-	LINK_LOCAL_ID,
-	LINK_SNAPSHOT,
-	LINK_PMS_UPDATED_AT,
-	LINK_LAST_SYNC_AT,
-	LINK_HASH,
-	LINK_ROW_AT,
-	LINK_INTENT_ID,
-	LINK_NEXT_PUSH_AT,
-	LINK_LOCAL_UPDATED_AT,
-	LINK_LOCAL_TIMES,
-	LINK_LOCAL_BASE,
-	LINK_DECIDED,
-	LINK_VERSION,
-	LINK_NATTS
-};
+#include "linkfind.h"
 
 /* What is kept with the open table. */
 typedef struct LinkAccess
@@ -68,10 +36,6 @@ static JsHeap *open_links(void);
 static Oid	index_named(JsHeap *heap, const char *name);
 static bool find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
 						  const char *external_id);
-static uint64 place_key(int32 entity_id, int32 stream_id,
-						const char *external_id);
-static bool is_link(TupleTableSlot *slot, int32 entity_id, int32 stream_id,
-					const char *external_id);
 static bool find_record(JsHeap *heap, int64 record_id);
 static bool find_local(JsHeap *heap, int32 entity_id, const char *local_id);
 static JsLink *read_link(TupleTableSlot *slot);
@@ -124,60 +88,6 @@ index_named(JsHeap *heap, const char *name)
 	return InvalidOid;			/* keep the compiler quiet */
 }
 
-/* Find a link by its id at the PMS. */
-static bool
-find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
-			  const char *external_id)
-{
-	JsHeapIndex *index = ((LinkAccess *) heap->extra)->external;
-	uint64		key = place_key(entity_id, stream_id, external_id);
-	ItemPointerData at;
-	text	   *id;
-	bool		found;
-
-	if (js_place_get(key, &at) && js_heap_fetch(heap, &at, false) &&
-		is_link(heap->found, entity_id, stream_id, external_id))
-		return true;
-	id = cstring_to_text(external_id);
-
-	index->keys[0].sk_argument = PointerGetDatum(id);
-	index->keys[1].sk_argument = Int32GetDatum(entity_id);
-	index->keys[2].sk_argument = Int32GetDatum(stream_id);
-	found = js_heap_find(heap, index, false, false);
-	pfree(id);
-	if (found)
-		js_place_put(key, &heap->root);
-	return found;
-}
-
-/* What the place of a link is remembered by. */
-static uint64
-place_key(int32 entity_id, int32 stream_id, const char *external_id)
-{
-	return hash_bytes_extended((const unsigned char *) external_id,
-							   strlen(external_id),
-							   ((uint64) entity_id << 32) | (uint32) stream_id);
-}
-
-/* Is it that link which was found? */
-static bool
-is_link(TupleTableSlot *slot, int32 entity_id, int32 stream_id,
-		const char *external_id)
-{
-	struct varlena *id;
-	int			len = strlen(external_id);
-
-	slot_getsomeattrs(slot, LINK_EXTERNAL_ID + 1);
-	if (slot->tts_isnull[LINK_EXTERNAL_ID] ||
-		DatumGetInt32(slot->tts_values[LINK_ENTITY_ID]) != entity_id ||
-		DatumGetInt32(slot->tts_values[LINK_STREAM_ID]) != stream_id)
-		return false;
-	id = (struct varlena *) DatumGetPointer(slot->tts_values[LINK_EXTERNAL_ID]);
-	return !VARATT_IS_EXTERNAL(id) && !VARATT_IS_COMPRESSED(id) &&
-		VARSIZE_ANY_EXHDR(id) == len &&
-		memcmp(VARDATA_ANY(id), external_id, len) == 0;
-}
-
 /* Find a link by its number. */
 static bool
 find_record(JsHeap *heap, int64 record_id)
@@ -203,6 +113,15 @@ find_local(JsHeap *heap, int32 entity_id, const char *local_id)
 	return found;
 }
 
+/* Find a link by its id at the PMS. */
+static bool
+find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
+			  const char *external_id)
+{
+	return js_linkfind(heap, ((LinkAccess *) heap->extra)->external,
+					   entity_id, stream_id, external_id);
+}
+
 /* The link of a record by its id at the PMS; NULL if there is none. */
 JsLink	   *
 js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
@@ -216,27 +135,15 @@ js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
 	return link;
 }
 
-/* The links of these records will be looked for soon. */
+/* The links of these records will be looked for soon; ids are in order. */
 void
 js_link_prefetch(int32 entity_id, int32 stream_id,
 				 const char *const *external_ids, int n)
 {
 	JsHeap	   *heap = open_links();
-	uint64	   *keys = palloc(sizeof(uint64) * Max(n, 1));
-	ItemPointerData *at = palloc(sizeof(ItemPointerData) * Max(n, 1));
-	int			known = 0;
 
-	for (int i = 0; i < n; i++)
-	{
-		keys[i] = place_key(entity_id, stream_id, external_ids[i]);
-		js_place_prefetch(keys[i]);
-	}
-	for (int i = 0; i < n; i++)
-		if (js_place_get(keys[i], &at[known]))
-			known++;
-	js_heap_prefetch(heap, at, known);
-	pfree(at);
-	pfree(keys);
+	js_linkfind_prefetch(heap, ((LinkAccess *) heap->extra)->external,
+						 entity_id, stream_id, external_ids, n);
 	js_heap_close(heap);
 }
 
@@ -525,8 +432,8 @@ js_link_insert(JsLink *link)
 	js_heap_append(heap);
 	link->tid = heap->fresh->tts_tid;
 	if (link->external_id != NULL)
-		js_place_put(place_key(link->entity_id, link->stream_id,
-							   link->external_id), &link->tid);
+		js_linkfind_put(link->entity_id, link->stream_id, link->external_id,
+						&link->tid);
 	link->untouched = true;
 	js_heap_close(heap);
 }
@@ -566,8 +473,8 @@ js_link_update(JsLink *link)
 	link->tid = heap->fresh->tts_tid;
 	link->untouched = true;
 	if (ItemPointerIsValid(&heap->root) && link->external_id != NULL)
-		js_place_put(place_key(link->entity_id, link->stream_id,
-							   link->external_id), &heap->root);
+		js_linkfind_put(link->entity_id, link->stream_id, link->external_id,
+						&heap->root);
 	js_heap_close(heap);
 	if (link->ntaken > 0)
 		js_link_take(link->taken, link->ntaken);

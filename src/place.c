@@ -127,6 +127,13 @@ js_place_put(uint64 key, ItemPointer at)
 		((uint64) ItemPointerGetOffsetNumber(at) << TAG_BITS) | tag_of(key));
 }
 
+/* Is there room for one more without another losing its place? */
+bool
+js_place_room(void)
+{
+	return used < size * (WAYS / 2) || may_grow();
+}
+
 /* Into the place it has already, a free one, or that of another. */
 static void
 put(Entry *bucket, Entry entry)

@@ -13,6 +13,7 @@
 extern void js_place_define_settings(void);
 extern void js_place_prefetch(uint64 key);
 extern bool js_place_get(uint64 key, ItemPointer at);
+extern bool js_place_room(void);
 extern void js_place_put(uint64 key, ItemPointer at);
 
 #endif							/* JS_PLACE_H */
