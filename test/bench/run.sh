@@ -79,10 +79,17 @@ app_loop() {
 	[ -z "$loop" ] || echo "\\! /usr/bin/python3 $place/src/test/bench/loop.py 'host=$place user=postgres dbname=bench' $1 $2"
 }
 
+# change ROUND: what psql is to run for what happens at both sides before it
+change() {
+	echo "CALL change_pms($1, $EVERY); CALL make_pages($1, $EVERY, $PAGE);"
+	echo "SELECT format('CALL change_rows(%L, $1, $EVERY)', tab) FROM contender ORDER BY ord \\gexec"
+	echo "VACUUM; SELECT bench.look_at(tab) FROM contender UNION ALL SELECT bench.look_at('jacksync.link') \\g /dev/null"
+}
+
 apply() {
 	printf '\nAPPLY: %s local rows, %s in pages of %s: 10 %% conflicts, 5 %% set merges, 60 %% PMS changes, 25 %% echoes; %s round(s)\n' \
 		"$ROWS" "$((ROWS / EVERY))" "$PAGE" "$ROUNDS"
-	printf 'x raw: records per CPU second against the raw upsert of the same pages; echo: the same pages again\n'
+	printf 'x raw: records per CPU second against the raw upsert of the same pages; echo: the same pages again; new: the first pages of a session\n'
 	local loop=
 	if /usr/bin/python3 -c 'import psycopg2' 2>/dev/null; then
 		loop=1
@@ -98,14 +105,19 @@ apply() {
 		app_loop 0 load
 		echo "VACUUM ANALYZE;"
 		for round in $(seq 1 "$ROUNDS"); do
-			echo "CALL change_pms($round, $EVERY); CALL make_pages($round, $EVERY, $PAGE);"
-			echo "SELECT format('CALL change_rows(%L, $round, $EVERY)', tab) FROM contender ORDER BY ord \\gexec"
-			echo "VACUUM; SELECT bench.look_at(tab) FROM contender UNION ALL SELECT bench.look_at('jacksync.link') \\g /dev/null"
+			change "$round"
 			echo "CALL run_round($round, 'delta'); CALL run_round($round, 'echo');"
 			app_loop "$round" delta
 			app_loop "$round" echo
 			echo "CALL run_round($round, 'delta', 2); CALL run_round($round, 'echo', 2);"
 		done
+	} | $bench
+	# another one, that never saw a record
+	{
+		echo "SET search_path = bench, public;"
+		change "$((ROUNDS + 1))"
+		echo "CALL run_round($((ROUNDS + 1)), 'new'); CALL run_round($((ROUNDS + 1)), 'new', 2);"
+		app_loop "$((ROUNDS + 1))" new
 	} | $bench
 	{
 		echo "SET search_path = bench, public; SELECT * FROM apply_table;"

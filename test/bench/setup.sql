@@ -282,9 +282,11 @@ WITH r AS (
 )
 SELECT c.name AS contender, round(1000000 / d.us::numeric) AS "rec/CPU-s",
 	round((b.us / d.us)::numeric, 2) AS "x raw", round(d.us::numeric, 1) AS "us/rec", round(d.rate::numeric) AS "rec/s wall", round(d.wal::numeric) AS "WAL B/rec",
-	round(e.us::numeric, 1) AS "echo us/rec", round((be.us / e.us)::numeric, 2) AS "echo x raw", round(e.wal::numeric, 1) AS "echo WAL B/rec"
+	round(e.us::numeric, 1) AS "echo us/rec", round((be.us / e.us)::numeric, 2) AS "echo x raw", round(e.wal::numeric, 1) AS "echo WAL B/rec",
+	round(n.us::numeric, 1) AS "new us/rec", round((bn.us / n.us)::numeric, 2) AS "new x raw"
 FROM bench.contender c JOIN m d ON d.contender = c.name AND d.pass = 'delta'
 LEFT JOIN m e ON e.contender = c.name AND e.pass = 'echo'
 JOIN bench.contender base ON base.ord = c.base
 JOIN m b ON b.pass = 'delta' AND b.contender = base.name LEFT JOIN m be ON be.pass = 'echo' AND be.contender = base.name
+LEFT JOIN m n ON n.pass = 'new' AND n.contender = c.name LEFT JOIN m bn ON bn.pass = 'new' AND bn.contender = base.name
 ORDER BY c.base, c.ord;
