@@ -188,7 +188,8 @@ apply_version(JsApply *apply, JsRecord *record, const char *version,
 								   js_apply_stream_id(apply),
 								   record->external_id);
 	else if (js_link_gate(entity->entity_id, js_apply_stream_id(apply),
-						  record->external_id, (int64) record->hash, &link,
+						  record->external_id, record->place,
+						  (int64) record->hash, &link,
 						  apply->log ? &local_id : NULL))
 	{
 		if (!js_fold_has(apply->log, local_id))

@@ -54,7 +54,7 @@ static void apply_chunk(JsApply *apply, List *records, int from, int to,
 static JsRecord *open_record(JsApply *apply, void *record);
 static void gate(JsApply *apply, JsRecord **records, int n);
 static bool is_known(JsApply *apply, JsRecord *record);
-static int	compare_ids(const void *a, const void *b);
+static bool was_met(uint64 *met, uint64 place);
 static void parse_record(JsApply *apply, JsRecord *record);
 static void again(JsApply *apply, List *records);
 static Jsonb *json_of(JsApply *apply, void *record);
@@ -206,37 +206,51 @@ open_record(JsApply *apply, void *record)
 static void
 gate(JsApply *apply, JsRecord **records, int n)
 {
-	JsRecord ***sorted = palloc(sizeof(JsRecord **) * n);
 	const char **ids = palloc(sizeof(char *) * n);
+	uint64	   *places = palloc(sizeof(uint64) * n);
 	ItemPointerData *hints = palloc(sizeof(ItemPointerData) * n);
-	const char *last = NULL;
+	uint64		met[2 * CHUNK] = {0};
 	int			changed = 0;
 
 	for (int i = 0; i < n; i++)
-		sorted[i] = &records[i];
-	qsort(sorted, n, sizeof(JsRecord **), compare_ids);
-	for (int i = 0; i < n; i++)
-		ids[i] = (*sorted[i])->external_id;
+		ids[i] = records[i]->external_id;
 	js_link_prefetch(apply->entity->entity_id, js_apply_stream_id(apply), ids,
-					 n);
+					 places, n);
 	for (int i = 0; i < n; i++)
 	{
-		JsRecord   *record = *sorted[i];
+		JsRecord   *record = records[i];
 
 		CHECK_FOR_INTERRUPTS();
-		if (last != NULL && strcmp(last, record->external_id) == 0)
+		record->place = places[i];
+		if (was_met(met, places[i]))
 			continue;
-		last = record->external_id;
 		if (is_known(apply, record))
 		{
 			apply->counts.processed++;
 			apply->counts.unchanged++;
-			*sorted[i] = NULL;
+			records[i] = NULL;
 		}
 		else if (record->link != NULL)
 			hints[changed++] = record->link->row_at;
 	}
 	js_rowheap_prefetch(apply->entity, hints, changed);
+}
+
+/*
+ * Did a record with that place come before in the chunk?  (Two with the same
+ * place may have different ids; nothing is lost by taking them for one.)
+ */
+static bool
+was_met(uint64 *met, uint64 place)
+{
+	uint32		at = place % (2 * CHUNK);
+
+	while (met[at] != 0 && met[at] != place)
+		at = (at + 1) % (2 * CHUNK);
+	if (met[at] == place)
+		return true;
+	met[at] = place;
+	return false;
 }
 
 /* Did a record come as it did the last time? */
@@ -246,22 +260,12 @@ is_known(JsApply *apply, JsRecord *record)
 	char	   *local_id = NULL;
 
 	if (js_link_gate(apply->entity->entity_id, js_apply_stream_id(apply),
-					 record->external_id, (int64) record->hash, &record->link,
+					 record->external_id, record->place,
+					 (int64) record->hash, &record->link,
 					 apply->log ? &local_id : NULL))
 		return !js_fold_has(apply->log, local_id);
 	record->looked = true;
 	return false;
-}
-
-/* Order records by their ids, the same ones as they came. */
-static int
-compare_ids(const void *a, const void *b)
-{
-	JsRecord  **left = *(JsRecord ***) a;
-	JsRecord  **right = *(JsRecord ***) b;
-	int			result = strcmp((*left)->external_id, (*right)->external_id);
-
-	return result != 0 ? result : left < right ? -1 : left > right;
 }
 
 /*

@@ -152,29 +152,25 @@ js_heap_find_place(JsHeap *heap, JsHeapIndex *index, ItemPointer root)
 
 /*
  * Give what an index has of its rows to a function, from a key of its first
- * column on or all of it, until the function returns false.  Returns whether
- * the end was reached.  Rows may be dead ones.
+ * column on, until there is no more or the function returns false.  Rows may
+ * be dead ones.
  */
-bool
+void
 js_heap_walk(JsHeap *heap, JsHeapIndex *index, ScanKey from, JsHeapVisit visit,
 			 void *arg)
 {
-	int			nkeys = from != NULL ? 1 : 0;
 	IndexScanDesc scan;
 	ItemPointer tid;
-	bool		more = true;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	scan = js_index_beginscan(heap->rel, index->rel, GetActiveSnapshot(),
-							  nkeys);
+	scan = js_index_beginscan(heap->rel, index->rel, GetActiveSnapshot(), 1);
 	scan->xs_want_itup = true;
-	index_rescan(scan, from, nkeys, NULL, 0);
-	while (more &&
-		   (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
-		more = visit(arg, scan->xs_itup, scan->xs_itupdesc, tid);
+	index_rescan(scan, from, 1, NULL, 0);
+	do
+		tid = index_getnext_tid(scan, ForwardScanDirection);
+	while (tid != NULL && visit(arg, scan->xs_itup, scan->xs_itupdesc, tid));
 	index_endscan(scan);
 	PopActiveSnapshot();
-	return more;
 }
 
 /*

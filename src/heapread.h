@@ -19,7 +19,7 @@ extern bool js_heap_find(JsHeap *heap, JsHeapIndex *index, bool unique,
 						 bool write);
 extern bool js_heap_find_place(JsHeap *heap, JsHeapIndex *index,
 							   ItemPointer root);
-extern bool js_heap_walk(JsHeap *heap, JsHeapIndex *index, ScanKey from,
+extern void js_heap_walk(JsHeap *heap, JsHeapIndex *index, ScanKey from,
 						 JsHeapVisit visit, void *arg);
 extern void js_heap_prefetch(JsHeap *heap, const ItemPointerData *roots,
 							 int n);

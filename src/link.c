@@ -22,6 +22,7 @@
 #include "heapread.h"
 #include "link.h"
 #include "linkfind.h"
+#include "place.h"
 
 /* What is kept with the open table. */
 typedef struct LinkAccess
@@ -35,13 +36,14 @@ typedef struct LinkAccess
 static JsHeap *open_links(void);
 static Oid	index_named(JsHeap *heap, const char *name);
 static bool find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
-						  const char *external_id);
+						  const char *external_id, uint64 place);
 static bool find_record(JsHeap *heap, int64 record_id);
 static bool find_local(JsHeap *heap, int32 entity_id, const char *local_id);
 static JsLink *read_link(TupleTableSlot *slot);
 static char *text_at(TupleTableSlot *slot, int column);
 static Jsonb *jsonb_at(TupleTableSlot *slot, int column);
 static int64 next_number(JsHeap *heap);
+static uint64 place_of(JsLink *link);
 static void fill_slot(TupleTableSlot *slot, JsLink *link);
 static void set_text(TupleTableSlot *slot, int column, const char *text);
 static void set_jsonb(TupleTableSlot *slot, int column, Jsonb *json);
@@ -116,10 +118,10 @@ find_local(JsHeap *heap, int32 entity_id, const char *local_id)
 /* Find a link by its id at the PMS. */
 static bool
 find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
-			  const char *external_id)
+			  const char *external_id, uint64 place)
 {
 	return js_linkfind(heap, ((LinkAccess *) heap->extra)->external,
-					   entity_id, stream_id, external_id);
+					   entity_id, stream_id, external_id, place);
 }
 
 /* The link of a record by its id at the PMS; NULL if there is none. */
@@ -129,21 +131,25 @@ js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
 	JsHeap	   *heap = open_links();
 	JsLink	   *link = NULL;
 
-	if (find_external(heap, entity_id, stream_id, external_id))
+	if (find_external(heap, entity_id, stream_id, external_id,
+					  js_linkfind_place(entity_id, stream_id, external_id)))
 		link = read_link(heap->found);
 	js_heap_close(heap);
 	return link;
 }
 
-/* The links of these records will be looked for soon; ids are in order. */
+/*
+ * The links of these records will be looked for soon.  places are what
+ * js_link_gate() is told then.
+ */
 void
 js_link_prefetch(int32 entity_id, int32 stream_id,
-				 const char *const *external_ids, int n)
+				 const char *const *external_ids, uint64 *places, int n)
 {
 	JsHeap	   *heap = open_links();
 
 	js_linkfind_prefetch(heap, ((LinkAccess *) heap->extra)->external,
-						 entity_id, stream_id, external_ids, n);
+						 entity_id, stream_id, external_ids, places, n);
 	js_heap_close(heap);
 }
 
@@ -155,14 +161,16 @@ js_link_prefetch(int32 entity_id, int32 stream_id,
  */
 bool
 js_link_gate(int32 entity_id, int32 stream_id, const char *external_id,
-			 int64 hash, JsLink **link, char **local_id)
+			 uint64 place, int64 hash, JsLink **link, char **local_id)
 {
 	JsHeap	   *heap = open_links();
 	TupleTableSlot *slot = heap->found;
 	bool		same = false;
 
 	*link = NULL;
-	if (find_external(heap, entity_id, stream_id, external_id))
+	if (place == 0)
+		place = js_linkfind_place(entity_id, stream_id, external_id);
+	if (find_external(heap, entity_id, stream_id, external_id, place))
 	{
 		slot_getallattrs(slot);
 		same = !slot->tts_isnull[LINK_HASH] &&
@@ -174,6 +182,7 @@ js_link_gate(int32 entity_id, int32 stream_id, const char *external_id,
 		{
 			*link = read_link(slot);
 			(*link)->space = heap->space;
+			(*link)->place = place;
 		}
 		else if (local_id != NULL)
 			*local_id = text_at(slot, LINK_LOCAL_ID);
@@ -432,10 +441,18 @@ js_link_insert(JsLink *link)
 	js_heap_append(heap);
 	link->tid = heap->fresh->tts_tid;
 	if (link->external_id != NULL)
-		js_linkfind_put(link->entity_id, link->stream_id, link->external_id,
-						&link->tid);
+		js_place_put(place_of(link), &link->tid);
 	link->untouched = true;
 	js_heap_close(heap);
+}
+
+/* What the place of a link that has an id is remembered by. */
+static uint64
+place_of(JsLink *link)
+{
+	return link->place != 0 ? link->place :
+		js_linkfind_place(link->entity_id, link->stream_id,
+						  link->external_id);
 }
 
 /*
@@ -473,8 +490,7 @@ js_link_update(JsLink *link)
 	link->tid = heap->fresh->tts_tid;
 	link->untouched = true;
 	if (ItemPointerIsValid(&heap->root) && link->external_id != NULL)
-		js_linkfind_put(link->entity_id, link->stream_id, link->external_id,
-						&heap->root);
+		js_place_put(place_of(link), &heap->root);
 	js_heap_close(heap);
 	if (link->ntaken > 0)
 		js_link_take(link->taken, link->ntaken);

@@ -66,6 +66,8 @@ typedef struct JsLink
 	/* for link.c */
 	bool		postponed;		/* next_push_at is known */
 	TimestampTz next_push_at;
+	uint64		place;			/* what its place is remembered by; 0: not
+								 * known */
 	ItemPointerData tid;		/* of the version that was read */
 	bool		untouched;		/* nobody locked or changed that version */
 	bool		locked;			/* we have locked it */
@@ -78,10 +80,11 @@ typedef struct JsLink
 extern JsLink *js_link_by_external(int32 entity_id, int32 stream_id,
 								   const char *external_id);
 extern void js_link_prefetch(int32 entity_id, int32 stream_id,
-							 const char *const *external_ids, int n);
+							 const char *const *external_ids,
+							 uint64 *places, int n);
 extern bool js_link_gate(int32 entity_id, int32 stream_id,
-						 const char *external_id, int64 hash, JsLink **link,
-						 char **local_id);
+						 const char *external_id, uint64 place, int64 hash,
+						 JsLink **link, char **local_id);
 extern JsLink *js_link_by_local(int32 entity_id, const char *local_id);
 extern JsLink *js_link_lock(int64 record_id, bool skip_locked);
 extern JsLink *js_link_lock_local(int32 entity_id, const char *local_id);

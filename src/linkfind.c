@@ -32,19 +32,29 @@
 #define BATCH		64			/* entries whose place is asked for at a time */
 #define ABSENT		8			/* new records in a row: probably all are */
 
-/* How far the index was read. */
-static struct
+/*
+ * How far the index was read.  It begins with an id that was asked for, as
+ * others of that kind are near it, and goes on from the start of the index
+ * when its end is reached.
+ */
+typedef struct Learned
 {
 	Oid			indexid;
-	text	   *last;			/* NULL: not at all */
-	bool		all;
-}			learned;
+	text	   *begun;			/* with that one */
+	text	   *next;			/* to be read from here on */
+	bool		again;			/* from the start of the index */
+	bool		done;
+} Learned;
+
+static Learned learned;
 
 /* A walk through it. */
 typedef struct Walk
 {
 	int			left;			/* entries that it still may read */
-	text	   *last;
+	text	   *until;			/* to there; NULL: to the end */
+	text	   *next;			/* NULL: it came as far as it was to */
+	bool		full;			/* there is no memory for more */
 	int			n;				/* entries that are not remembered yet */
 	uint64		keys[BATCH];
 	ItemPointerData at[BATCH];
@@ -56,92 +66,110 @@ static uint64 place_key(int32 entity_id, int32 stream_id,
 						const char *external_id, int len);
 static bool is_link(TupleTableSlot *slot, int32 entity_id, int32 stream_id,
 					const char *external_id);
-static void learn(JsHeap *heap, JsHeapIndex *index, int entries);
+static int	look_up(JsHeap *heap, JsHeapIndex *index, int32 entity_id,
+					int32 stream_id, const char **external_ids, int n,
+					ItemPointerData *at);
+static void learn(JsHeap *heap, JsHeapIndex *index, const char *external_id,
+				  int entries);
+static text * keep_text(const char *s, int len);
+static void set_next(text * next);
 static bool learn_entry(void *arg, IndexTuple entry, TupleDesc desc,
 						ItemPointer tid);
+static bool is_behind(struct varlena *id, text * other);
 static void remember(Walk *walk);
 
 /*
  * Find a link by its id at the PMS, as js_heap_find() does; index is the one
- * of (external_id, entity_id, stream_id).
+ * of (external_id, entity_id, stream_id), place what js_linkfind_place() says.
  */
 bool
 js_linkfind(JsHeap *heap, JsHeapIndex *index, int32 entity_id,
-			int32 stream_id, const char *external_id)
+			int32 stream_id, const char *external_id, uint64 place)
 {
-	uint64		key = place_key(entity_id, stream_id, external_id,
-								strlen(external_id));
 	ItemPointerData at;
 	text	   *id;
 	bool		found;
 
-	if (js_place_get(key, &at) && js_heap_fetch(heap, &at, false) &&
+	if (js_place_get(place, &at) && js_heap_fetch(heap, &at, false) &&
 		is_link(heap->found, entity_id, stream_id, external_id))
 		return true;
 	id = set_keys(index, entity_id, stream_id, external_id);
 	found = js_heap_find(heap, index, false, false);
 	pfree(id);
 	if (found)
-		js_place_put(key, &heap->root);
+		js_place_put(place, &heap->root);
 	return found;
 }
 
-/* Remember where indexes find a link. */
-void
-js_linkfind_put(int32 entity_id, int32 stream_id, const char *external_id,
-				ItemPointer root)
+/* What the place of a link is remembered by: never 0. */
+uint64
+js_linkfind_place(int32 entity_id, int32 stream_id, const char *external_id)
 {
-	js_place_put(place_key(entity_id, stream_id, external_id,
-						   strlen(external_id)), root);
+	return place_key(entity_id, stream_id, external_id, strlen(external_id));
+}
+
+/* These records' links will be looked for soon; their places are returned. */
+void
+js_linkfind_prefetch(JsHeap *heap, JsHeapIndex *index, int32 entity_id,
+					 int32 stream_id, const char *const *external_ids,
+					 uint64 *places, int n)
+{
+	ItemPointerData *at = palloc(sizeof(ItemPointerData) * Max(n, 1));
+	const char **unknown = palloc(sizeof(char *) * Max(n, 1));
+	int			nunknown = 0;
+	int			known = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		places[i] = js_linkfind_place(entity_id, stream_id, external_ids[i]);
+		js_place_prefetch(places[i]);
+	}
+	for (int i = 0; i < n; i++)
+		if (js_place_get(places[i], &at[known]))
+			known++;
+		else
+			unknown[nunknown++] = external_ids[i];
+	js_heap_prefetch(heap, at, known);
+	if (nunknown > 0)
+	{
+		known = look_up(heap, index, entity_id, stream_id, unknown, nunknown,
+						at);
+		js_heap_prefetch(heap, at, known);
+		if (known > 0)
+			learn(heap, index, unknown[0], known * ENTRIES_PER_DESCENT);
+	}
+	pfree(unknown);
+	pfree(at);
 }
 
 /*
- * These records' links will be looked for soon.  ids are in order, so that
- * descents of the index have something in common.
+ * Ask the index where some links are, in the order of ids, as then descents
+ * have something in common.  Returns how many it knows.
  */
-void
-js_linkfind_prefetch(JsHeap *heap, JsHeapIndex *index, int32 entity_id,
-					 int32 stream_id, const char *const *external_ids, int n)
+static int
+look_up(JsHeap *heap, JsHeapIndex *index, int32 entity_id, int32 stream_id,
+		const char **external_ids, int n, ItemPointerData *at)
 {
-	uint64	   *keys = palloc(sizeof(uint64) * Max(n, 1));
-	ItemPointerData *at = palloc(sizeof(ItemPointerData) * Max(n, 1));
 	int			known = 0;
-	int			descents = 0;
 	int			absent = 0;
 
-	for (int i = 0; i < n; i++)
+	qsort(external_ids, n, sizeof(char *), pg_qsort_strcmp);
+	for (int i = 0; i < n && absent < ABSENT; i++)
 	{
-		keys[i] = place_key(entity_id, stream_id, external_ids[i],
-							strlen(external_ids[i]));
-		js_place_prefetch(keys[i]);
-	}
-	for (int i = 0; i < n; i++)
-	{
-		text	   *id;
+		text	   *id = set_keys(index, entity_id, stream_id,
+								  external_ids[i]);
 
-		if (js_place_get(keys[i], &at[known]))
-		{
-			known++;
-			continue;
-		}
-		if (absent == ABSENT)
-			continue;
-		id = set_keys(index, entity_id, stream_id, external_ids[i]);
 		if (js_heap_find_place(heap, index, &at[known]))
 		{
-			js_place_put(keys[i], &at[known++]);
-			descents++;
+			js_place_put(js_linkfind_place(entity_id, stream_id,
+										   external_ids[i]), &at[known++]);
 			absent = 0;
 		}
 		else
 			absent++;
 		pfree(id);
 	}
-	js_heap_prefetch(heap, at, known);
-	if (descents > 0)
-		learn(heap, index, descents * ENTRIES_PER_DESCENT);
-	pfree(at);
-	pfree(keys);
+	return known;
 }
 
 /* What the index is asked for; returns what is to be freed. */
@@ -157,12 +185,15 @@ set_keys(JsHeapIndex *index, int32 entity_id, int32 stream_id,
 	return id;
 }
 
-/* What the place of a link is remembered by. */
+/* The same for an id that has a length. */
 static uint64
 place_key(int32 entity_id, int32 stream_id, const char *external_id, int len)
 {
-	return hash_bytes_extended((const unsigned char *) external_id, len,
-							   ((uint64) entity_id << 32) | (uint32) stream_id);
+	uint64		key = hash_bytes_extended((const unsigned char *) external_id,
+										  len, ((uint64) entity_id << 32) |
+										  (uint32) stream_id);
+
+	return key != 0 ? key : 1;
 }
 
 /* Is it that link which was found? */
@@ -184,35 +215,57 @@ is_link(TupleTableSlot *slot, int32 entity_id, int32 stream_id,
 		memcmp(VARDATA_ANY(id), external_id, len) == 0;
 }
 
-/* Read on in the index, as long as there is memory for what it says. */
+/* Read on in the index; external_id is one that was asked for. */
 static void
-learn(JsHeap *heap, JsHeapIndex *index, int entries)
+learn(JsHeap *heap, JsHeapIndex *index, const char *external_id, int entries)
 {
 	Walk		walk = {entries};
 	ScanKeyData from;
-	bool		all;
 
 	if (learned.indexid != RelationGetRelid(index->rel))
 	{
 		learned.indexid = RelationGetRelid(index->rel);
-		learned.all = false;
-		if (learned.last != NULL)
-			pfree(learned.last);
-		learned.last = NULL;
+		learned.again = learned.done = false;
+		if (learned.begun != NULL)
+			pfree(learned.begun);
+		learned.begun = keep_text(external_id, strlen(external_id));
+		set_next(keep_text(external_id, strlen(external_id)));
 	}
-	if (learned.all)
+	if (learned.done)
 		return;
-	if (learned.last != NULL)
-		ScanKeyEntryInitialize(&from, 0, 1, BTGreaterEqualStrategyNumber,
-							   TEXTOID, C_COLLATION_OID, F_TEXT_GE,
-							   PointerGetDatum(learned.last));
-	all = js_heap_walk(heap, index, learned.last != NULL ? &from : NULL,
-					   learn_entry, &walk);
+	walk.until = learned.again ? learned.begun : NULL;
+	ScanKeyEntryInitialize(&from, 0, 1, BTGreaterEqualStrategyNumber, TEXTOID,
+						   C_COLLATION_OID, F_TEXT_GE,
+						   PointerGetDatum(learned.next));
+	js_heap_walk(heap, index, &from, learn_entry, &walk);
 	remember(&walk);
-	if (learned.last != NULL)
-		pfree(learned.last);
-	learned.last = walk.last;
-	learned.all = all || walk.last == NULL;
+	if (walk.next == NULL && !learned.again && !walk.full)
+	{
+		learned.again = true;
+		walk.next = keep_text("", 0);
+	}
+	learned.done = walk.next == NULL;
+	set_next(walk.next);
+}
+
+/* A text that stays. */
+static text *
+keep_text(const char *s, int len)
+{
+	text	   *result = MemoryContextAlloc(CacheMemoryContext, VARHDRSZ + len);
+
+	SET_VARSIZE(result, VARHDRSZ + len);
+	memcpy(VARDATA(result), s, len);
+	return result;
+}
+
+/* From here on the index is to be read the next time. */
+static void
+set_next(text * next)
+{
+	if (learned.next != NULL)
+		pfree(learned.next);
+	learned.next = next;
 }
 
 /* What the index has of a link. */
@@ -225,12 +278,14 @@ learn_entry(void *arg, IndexTuple entry, TupleDesc desc, ItemPointer tid)
 	struct varlena *id;
 
 	index_deform_tuple(entry, desc, values, nulls);
-	/* rows that the PMS does not have come last */
-	if (nulls[0] || !js_place_room())
+	walk->full = !js_place_room();
+	if (walk->full)
 		return false;
 	id = (struct varlena *) DatumGetPointer(values[0]);
 	if (VARATT_IS_COMPRESSED(id))
 		return true;
+	if (walk->until != NULL && is_behind(id, walk->until))
+		return false;
 	walk->keys[walk->n] = place_key(DatumGetInt32(values[1]),
 									DatumGetInt32(values[2]),
 									VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
@@ -239,11 +294,20 @@ learn_entry(void *arg, IndexTuple entry, TupleDesc desc, ItemPointer tid)
 		remember(walk);
 	if (--walk->left > 0)
 		return true;
-	walk->last = (text *) MemoryContextAlloc(CacheMemoryContext,
-											 VARHDRSZ + VARSIZE_ANY_EXHDR(id));
-	SET_VARSIZE(walk->last, VARHDRSZ + VARSIZE_ANY_EXHDR(id));
-	memcpy(VARDATA(walk->last), VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+	walk->next = keep_text(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
 	return false;
+}
+
+/* Does an id come after another one?  As "C" has it, which the index has. */
+static bool
+is_behind(struct varlena *id, text * other)
+{
+	int			len = VARSIZE_ANY_EXHDR(id);
+	int			other_len = VARSIZE_ANY_EXHDR(other);
+	int			result = memcmp(VARDATA_ANY(id), VARDATA_ANY(other),
+								Min(len, other_len));
+
+	return result > 0 || (result == 0 && len > other_len);
 }
 
 /* Remember the entries that were read, unless their places are known. */

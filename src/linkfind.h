@@ -42,11 +42,13 @@ enum
 };
 
 extern bool js_linkfind(JsHeap *heap, JsHeapIndex *index, int32 entity_id,
-						int32 stream_id, const char *external_id);
-extern void js_linkfind_put(int32 entity_id, int32 stream_id,
-							const char *external_id, ItemPointer root);
+						int32 stream_id, const char *external_id,
+						uint64 place);
+extern uint64 js_linkfind_place(int32 entity_id, int32 stream_id,
+								const char *external_id);
 extern void js_linkfind_prefetch(JsHeap *heap, JsHeapIndex *index,
 								 int32 entity_id, int32 stream_id,
-								 const char *const *external_ids, int n);
+								 const char *const *external_ids,
+								 uint64 *places, int n);
 
 #endif							/* JS_LINKFIND_H */

@@ -29,6 +29,7 @@ typedef struct JsRecord
 	JsonbValue *items;			/* instead of fields, where not NULL: those of */
 	bool	   *known;			/* the entity, and which of them are there */
 	uint64		hash;
+	uint64		place;			/* see js_link_prefetch(); 0: not known */
 	bool		looked;			/* its link was looked for: */
 	JsLink	   *link;			/* NULL: it has none */
 } JsRecord;
