@@ -33,6 +33,15 @@ INSERT INTO capture_contender VALUES (9, 'pgq logutriga (C, a queue)', 'c_pgq', 
 \else
 \echo 'not compared: pgq (there is no extension pgq)'
 \endif
+SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'temporal_tables') AS temporal \gset
+\if :temporal
+CREATE EXTENSION temporal_tables SCHEMA public;
+INSERT INTO capture_contender VALUES (10, 'temporal_tables (C, a row of history)', 'c_temporal', 'ALTER TABLE %1$s ADD sys_period tstzrange NOT NULL DEFAULT tstzrange(''2026-01-01'', NULL);
+	CREATE TABLE %1$s_history (LIKE %1$s);
+	CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON %1$s FOR EACH ROW EXECUTE FUNCTION public.versioning(''sys_period'', ''%1$s_history'', true)');
+\else
+\echo 'not compared: temporal_tables (there is no extension temporal_tables)'
+\endif
 INSERT INTO capture_contender VALUES
 	(7, 'jacksync, a column that is not synced', 'c_js_other', 'INSERT INTO jacksync.entity (entity, local_table) VALUES (''capture_other'', ''%s'')', 'internal_remark'),
 	(8, 'no trigger, again (the noise)', 'c_again', NULL, 'status');
@@ -50,14 +59,17 @@ BEGIN
 END $$;
 SELECT capture_setup(:rows) \g /dev/null
 VACUUM ANALYZE;
--- one client, one row a transaction: five rounds, the contenders in another order each time
-SELECT format('DO $d$ DECLARE cpu0 bigint; lsn0 pg_lsn;
+-- one row a transaction; rows of one parity, so that two clients do not meet
+CREATE FUNCTION single_updates(c capture_contender, what text, round int, client int, n int, updates int) RETURNS text LANGUAGE sql RETURN
+	format('DO $d$ DECLARE cpu0 bigint; lsn0 pg_lsn;
 	BEGIN
-	FOR i IN 1..100 LOOP UPDATE bench.%1$I SET %2$I = ''warm '' || i WHERE id = i; COMMIT; END LOOP;
+	FOR i IN 1..100 LOOP UPDATE bench.%1$I SET %2$I = ''warm '' || i WHERE id = 2 * i - %7$s; COMMIT; END LOOP;
 	cpu0 := bench.cpu(); lsn0 := pg_current_wal_insert_lsn();
-	FOR i IN 1..%5$s LOOP UPDATE bench.%1$I SET %2$I = ''v%3$s '' || i WHERE id = 1 + (i * 7919 + %3$s * 31) %% %4$s; COMMIT; END LOOP;
-	INSERT INTO bench.capture_result VALUES (%6$L, ''single'', %3$s, (bench.cpu() - cpu0)::numeric / %5$s, (pg_current_wal_insert_lsn() - lsn0) / %5$s); END $d$',
-	c.tab, c.col, r, :rows, :updates / 5, c.name)
+	FOR i IN 1..%5$s LOOP UPDATE bench.%1$I SET %2$I = ''v%3$s '' || i WHERE id = 2 + (i * 7919 + %3$s * 31) %% %4$s * 2 - %7$s; COMMIT; END LOOP;
+	INSERT INTO bench.capture_result VALUES (%6$L, %8$L, %3$s, (bench.cpu() - cpu0)::numeric / %5$s, (pg_current_wal_insert_lsn() - lsn0) / %5$s); END $d$',
+	c.tab, c.col, round, n / 2, updates, c.name, client, what);
+-- one client: five rounds, the contenders in another order each time
+SELECT single_updates(c, 'single', r, 0, :rows, :updates / 5)
 FROM capture_contender c, generate_series(1, 5) r ORDER BY r, (c.ord * 5 + r) % 11 \gexec
 -- one statement for all rows
 SELECT format('DO $d$ DECLARE cpu0 bigint := bench.cpu(); lsn0 pg_lsn := pg_current_wal_insert_lsn();
@@ -66,9 +78,15 @@ SELECT format('DO $d$ DECLARE cpu0 bigint := bench.cpu(); lsn0 pg_lsn := pg_curr
 	INSERT INTO bench.capture_result VALUES (%5$L, ''bulk'', %3$s, (bench.cpu() - cpu0)::numeric / %4$s, (pg_current_wal_insert_lsn() - lsn0) / %4$s); END $d$',
 	c.tab, c.col, r, :rows, c.name)
 FROM capture_contender c, generate_series(1, 3) r ORDER BY r, (c.ord * 5 + r) % 11 \gexec
+-- two clients at a time (run.sh runs both): what an update costs its backend
+CREATE VIEW two_clients AS SELECT single_updates(c, 'two', r, client, :rows, :updates / 10) AS statement, client, r, c.ord
+FROM capture_contender c, generate_series(1, 3) r, generate_series(0, 1) client;
+CREATE VIEW capture_table AS
 WITH m AS (SELECT name, what, percentile_cont(0.5) WITHIN GROUP (ORDER BY us) us, percentile_cont(0.5) WITHIN GROUP (ORDER BY wal) wal
 	FROM capture_result GROUP BY name, what)
 SELECT c.name AS trigger, round(s.us::numeric, 1) AS "single us", round((s.us - n.us)::numeric, 1) AS "+us", round((s.wal - n.wal)::numeric) AS "+WAL B",
+	round((t.us - nt.us)::numeric, 1) AS "+us of two",
 	round(b.us::numeric, 1) AS "bulk us", round((b.us - nb.us)::numeric, 1) AS "+us bulk", round((b.wal - nb.wal)::numeric) AS "+WAL B bulk"
 FROM capture_contender c JOIN m s ON s.name = c.name AND s.what = 'single' JOIN m b ON b.name = c.name AND b.what = 'bulk'
+JOIN m t ON t.name = c.name AND t.what = 'two' JOIN m nt ON nt.name = 'no trigger' AND nt.what = 'two'
 JOIN m n ON n.name = 'no trigger' AND n.what = 'single' JOIN m nb ON nb.name = 'no trigger' AND nb.what = 'bulk' ORDER BY c.ord;

@@ -157,6 +157,15 @@ growth() {
 capture() {
 	printf '\nCAPTURE: %s single-row updates in the server, committed one by one; and one UPDATE of %s rows\n' "$UPDATES" "$ROWS"
 	$bench -v updates="$UPDATES" -v rows="$ROWS" -f "$place/src/test/bench/capture.sql"
+	for who in $($bench -At -c "SELECT r || ' AND ord = ' || ord FROM bench.two_clients WHERE client = 0 ORDER BY r, (ord * 5 + r) % 11" | tr ' ' _); do
+		for client in 0 1; do
+			echo "SET search_path = bench, public; SELECT statement FROM two_clients WHERE client = $client AND r = ${who//_/ } \\gexec" | $bench &
+		done
+		wait
+	done
+	$bench -c "TABLE bench.capture_table"
+	printf 'Under our own apply, rows that all change: with its trigger and with the trigger disabled\n'
+	$bench -v rows="$ROWS" -v rounds="$ROUNDS" -f "$place/src/test/bench/own.sql"
 }
 
 freshness() {
