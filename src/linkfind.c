@@ -17,6 +17,7 @@
 
 #include "access/htup_details.h"
 #include "access/itup.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -40,8 +41,8 @@
 typedef struct Learned
 {
 	Oid			indexid;
-	text	   *begun;			/* with that one */
-	text	   *next;			/* to be read from here on */
+	struct varlena *begun;		/* with that one */
+	struct varlena *next;		/* to be read from here on */
 	bool		again;			/* from the start of the index */
 	bool		done;
 } Learned;
@@ -52,16 +53,16 @@ static Learned learned;
 typedef struct Walk
 {
 	int			left;			/* entries that it still may read */
-	text	   *until;			/* to there; NULL: to the end */
-	text	   *next;			/* NULL: it came as far as it was to */
+	struct varlena *until;		/* to there; NULL: to the end */
+	struct varlena *next;		/* NULL: it came as far as it was to */
 	bool		full;			/* there is no memory for more */
 	int			n;				/* entries that are not remembered yet */
 	uint64		keys[BATCH];
 	ItemPointerData at[BATCH];
 } Walk;
 
-static text * set_keys(JsHeapIndex *index, int32 entity_id, int32 stream_id,
-					   const char *external_id);
+static struct varlena *set_keys(JsHeapIndex *index, int32 entity_id,
+								int32 stream_id, const char *external_id);
 static uint64 place_key(int32 entity_id, int32 stream_id,
 						const char *external_id, int len);
 static bool is_link(TupleTableSlot *slot, int32 entity_id, int32 stream_id,
@@ -71,11 +72,11 @@ static int	look_up(JsHeap *heap, JsHeapIndex *index, int32 entity_id,
 					ItemPointerData *at);
 static void learn(JsHeap *heap, JsHeapIndex *index, const char *external_id,
 				  int entries);
-static text * keep_text(const char *s, int len);
-static void set_next(text * next);
+static struct varlena *keep_text(const char *s, int len);
+static void set_next(struct varlena *next);
 static bool learn_entry(void *arg, IndexTuple entry, TupleDesc desc,
 						ItemPointer tid);
-static bool is_behind(struct varlena *id, text * other);
+static bool is_behind(struct varlena *id, struct varlena *other);
 static void remember(Walk *walk);
 
 /*
@@ -87,7 +88,7 @@ js_linkfind(JsHeap *heap, JsHeapIndex *index, int32 entity_id,
 			int32 stream_id, const char *external_id, uint64 place)
 {
 	ItemPointerData at;
-	text	   *id;
+	struct varlena *id;
 	bool		found;
 
 	if (js_place_get(place, &at) && js_heap_fetch(heap, &at, false) &&
@@ -156,8 +157,8 @@ look_up(JsHeap *heap, JsHeapIndex *index, int32 entity_id, int32 stream_id,
 	qsort(external_ids, n, sizeof(char *), pg_qsort_strcmp);
 	for (int i = 0; i < n && absent < ABSENT; i++)
 	{
-		text	   *id = set_keys(index, entity_id, stream_id,
-								  external_ids[i]);
+		struct varlena *id = set_keys(index, entity_id, stream_id,
+									  external_ids[i]);
 
 		if (js_heap_find_place(heap, index, &at[known]))
 		{
@@ -173,11 +174,11 @@ look_up(JsHeap *heap, JsHeapIndex *index, int32 entity_id, int32 stream_id,
 }
 
 /* What the index is asked for; returns what is to be freed. */
-static text *
+static struct varlena *
 set_keys(JsHeapIndex *index, int32 entity_id, int32 stream_id,
 		 const char *external_id)
 {
-	text	   *id = cstring_to_text(external_id);
+	struct varlena *id = cstring_to_text(external_id);
 
 	index->keys[0].sk_argument = PointerGetDatum(id);
 	index->keys[1].sk_argument = Int32GetDatum(entity_id);
@@ -231,7 +232,8 @@ learn(JsHeap *heap, JsHeapIndex *index, const char *external_id, int entries)
 		learned.begun = keep_text(external_id, strlen(external_id));
 		set_next(keep_text(external_id, strlen(external_id)));
 	}
-	if (learned.done)
+	/* what is read in vain would be a conflict of serializable transactions */
+	if (learned.done || IsolationIsSerializable())
 		return;
 	walk.until = learned.again ? learned.begun : NULL;
 	ScanKeyEntryInitialize(&from, 0, 1, BTGreaterEqualStrategyNumber, TEXTOID,
@@ -249,10 +251,11 @@ learn(JsHeap *heap, JsHeapIndex *index, const char *external_id, int entries)
 }
 
 /* A text that stays. */
-static text *
+static struct varlena *
 keep_text(const char *s, int len)
 {
-	text	   *result = MemoryContextAlloc(CacheMemoryContext, VARHDRSZ + len);
+	struct varlena *result = MemoryContextAlloc(CacheMemoryContext,
+												VARHDRSZ + len);
 
 	SET_VARSIZE(result, VARHDRSZ + len);
 	memcpy(VARDATA(result), s, len);
@@ -261,7 +264,7 @@ keep_text(const char *s, int len)
 
 /* From here on the index is to be read the next time. */
 static void
-set_next(text * next)
+set_next(struct varlena *next)
 {
 	if (learned.next != NULL)
 		pfree(learned.next);
@@ -292,7 +295,8 @@ learn_entry(void *arg, IndexTuple entry, TupleDesc desc, ItemPointer tid)
 	walk->at[walk->n++] = *tid;
 	if (walk->n == BATCH)
 		remember(walk);
-	if (--walk->left > 0)
+	/* however many versions of a link there are, it goes on behind them */
+	if (--walk->left > 0 || !is_behind(id, learned.next))
 		return true;
 	walk->next = keep_text(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
 	return false;
@@ -300,7 +304,7 @@ learn_entry(void *arg, IndexTuple entry, TupleDesc desc, ItemPointer tid)
 
 /* Does an id come after another one?  As "C" has it, which the index has. */
 static bool
-is_behind(struct varlena *id, text * other)
+is_behind(struct varlena *id, struct varlena *other)
 {
 	int			len = VARSIZE_ANY_EXHDR(id);
 	int			other_len = VARSIZE_ANY_EXHDR(other);
