@@ -46,11 +46,15 @@ isnt($status, 0, 'an override that cannot be audited is none');
 isnt($status, 0, 'nothing is synchronised from a standby');
 
 # promotion under load: edits whose push is open, and edits that wait
-$sql->("UPDATE reservations SET special_requests = '{waits}' WHERE external_id = 'RES-000001'");
 $pms->heal;
 $pms->faults({ kind => 'drop_after_apply', match => { method => 'PATCH', path => 'RES-000002' } });
-$sql->("UPDATE reservations SET special_requests = '{lost answer}' WHERE external_id = 'RES-000002'; SELECT jacksync.sync_now()");
+# not in one: a run that is asked for while the push is under way would look it up at once
+$sql->('SELECT jacksync.sync_now()');
+JackSync::Node::wait_for($node, 'SELECT count(*) = 2 FROM jacksync.stream_state WHERE failure_count = 0 AND last_attempt_at > now() - interval \'1 min\' AND next_due_at < now() + interval \'30 min\'', 'the PMS is reached again');
+$sql->("UPDATE reservations SET special_requests = '{lost answer}' WHERE external_id = 'RES-000002'");
 JackSync::Node::wait_for($node, "SELECT count(*) = 1 FROM jacksync.intent WHERE state = 'unknown'", 'the outcome of a push is unknown');
+$pms->faults({ kind => 'down', match => { path => '.' } });
+$sql->("UPDATE reservations SET special_requests = '{waits}' WHERE external_id = 'RES-000001'");
 $node->wait_for_catchup($standby);
 $node->stop('immediate');
 my $sent = $pms->requests('PATCH', qr/RES-000002/);
