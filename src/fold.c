@@ -420,33 +420,20 @@ stream_of(JsEntity *entity, JsRow *row)
 static void
 follow_row(JsEntity *entity, JsRow *row, RowChanges *changes)
 {
-	static JsStatement statement = {
-		"SELECT record_id FROM jacksync.link WHERE entity_id = $1"
-		" AND external_id = $2 AND state NOT IN ('t', 'f') ORDER BY record_id",
-		{INT4OID, TEXTOID}
-	};
-	JsArgs		args = {0};
-	List	   *ids = NIL;
 	ListCell   *cell;
-	uint64		rows;
 
-	js_arg(&args, Int32GetDatum(entity->entity_id));
-	js_arg_text(&args, js_value_to_key(&entity->external, row->external));
-	rows = js_run(&statement, &args);
-	for (uint64 i = 0; i < rows; i++)
+	foreach(cell, js_links_by_external(entity->entity_id,
+									   js_value_to_key(&entity->external,
+													   row->external)))
 	{
-		int64	   *id = palloc(sizeof(int64));
-
-		*id = js_get_int8(i, 1);
-		ids = lappend(ids, id);
-	}
-	foreach(cell, ids)
-	{
-		JsLink	   *link = js_link_lock(*(int64 *) lfirst(cell), false);
+		JsLink	   *link = lfirst(cell);
 		JsRow		old;
 		JsSecurity	security;
 		bool		gone = true;
 
+		if (link->state == JS_TOMBSTONE || link->state == JS_FORGOTTEN)
+			continue;
+		link = js_link_lock(link->record_id, false);
 		if (link == NULL)
 			continue;
 		if (link->local_id != NULL)

@@ -10,9 +10,14 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/itup.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -33,10 +38,21 @@ typedef struct LinkAccess
 	Oid			sequence;
 } LinkAccess;
 
+/* A look for the links of an id. */
+typedef struct Search
+{
+	int32		entity_id;
+	text	   *external_id;
+	List	   *streams;		/* that have one */
+} Search;
+
 static JsHeap *open_links(void);
 static Oid	index_named(JsHeap *heap, const char *name);
 static bool find_external(JsHeap *heap, int32 entity_id, int32 stream_id,
 						  const char *external_id, uint64 place);
+static bool note_stream(void *arg, IndexTuple entry, TupleDesc desc,
+						ItemPointer tid);
+static int	compare_numbers(const ListCell *a, const ListCell *b);
 static bool find_record(JsHeap *heap, int64 record_id);
 static bool find_local(JsHeap *heap, int32 entity_id, const char *local_id);
 static JsLink *read_link(TupleTableSlot *slot);
@@ -136,6 +152,66 @@ js_link_by_external(int32 entity_id, int32 stream_id, const char *external_id)
 		link = read_link(heap->found);
 	js_heap_close(heap);
 	return link;
+}
+
+/*
+ * The links of an entity that have an id at the PMS, in any stream, by their
+ * numbers.  The index is asked, whatever a planner would think of the table.
+ */
+List	   *
+js_links_by_external(int32 entity_id, const char *external_id)
+{
+	JsHeap	   *heap = open_links();
+	Search		search = {entity_id, cstring_to_text(external_id)};
+	ScanKeyData from;
+	List	   *links = NIL;
+	ListCell   *cell;
+
+	ScanKeyEntryInitialize(&from, 0, 1, BTGreaterEqualStrategyNumber, TEXTOID,
+						   C_COLLATION_OID, F_TEXT_GE,
+						   PointerGetDatum(search.external_id));
+	js_heap_walk(heap, ((LinkAccess *) heap->extra)->external, &from,
+				 note_stream, &search);
+	js_heap_close(heap);
+	foreach(cell, search.streams)
+	{
+		JsLink	   *link = js_link_by_external(entity_id, lfirst_int(cell),
+											   external_id);
+
+		if (link != NULL)
+			links = lappend(links, link);
+	}
+	list_sort(links, compare_numbers);
+	return links;
+}
+
+/* An entry of the index: of which stream is it, if it has that id? */
+static bool
+note_stream(void *arg, IndexTuple entry, TupleDesc desc, ItemPointer tid)
+{
+	Search	   *search = arg;
+	Datum		values[3];
+	bool		nulls[3];
+
+	index_deform_tuple(entry, desc, values, nulls);
+	if (!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
+											  values[0],
+											  PointerGetDatum(search->external_id))))
+		return false;
+	if (DatumGetInt32(values[1]) == search->entity_id)
+		search->streams = list_append_unique_int(search->streams,
+												 DatumGetInt32(values[2]));
+	return true;
+}
+
+/* The order of links by their numbers. */
+static int
+compare_numbers(const ListCell *a, const ListCell *b)
+{
+	int64		left = ((JsLink *) lfirst(a))->record_id;
+	int64		right = ((JsLink *) lfirst(b))->record_id;
+
+	return left < right ? -1 : left > right;
 }
 
 /*

@@ -79,6 +79,7 @@ typedef struct JsLink
 
 extern JsLink *js_link_by_external(int32 entity_id, int32 stream_id,
 								   const char *external_id);
+extern List *js_links_by_external(int32 entity_id, const char *external_id);
 extern void js_link_prefetch(int32 entity_id, int32 stream_id,
 							 const char *const *external_ids,
 							 uint64 *places, int n);
