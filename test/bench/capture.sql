@@ -79,7 +79,7 @@ SELECT format('DO $d$ DECLARE cpu0 bigint := bench.cpu(); lsn0 pg_lsn := pg_curr
 	c.tab, c.col, r, :rows, c.name)
 FROM capture_contender c, generate_series(1, 3) r ORDER BY r, (c.ord * 5 + r) % 11 \gexec
 -- two clients at a time (run.sh runs both): what an update costs its backend
-CREATE VIEW two_clients AS SELECT single_updates(c, 'two', r, client, :rows, :updates / 10) AS statement, client, r, c.ord
+CREATE VIEW two_clients AS SELECT single_updates(c, 'two', r, client, :rows, :updates / 4) AS statement, client, r, c.ord
 FROM capture_contender c, generate_series(1, 3) r, generate_series(0, 1) client;
 CREATE VIEW capture_table AS
 WITH m AS (SELECT name, what, percentile_cont(0.5) WITHIN GROUP (ORDER BY us) us, percentile_cont(0.5) WITHIN GROUP (ORDER BY wal) wal
