@@ -30,9 +30,7 @@
 #include "txn.h"
 
 #define CHUNK 500				/* records in one transaction, */
-#define HELD_CHUNK 1000			/* if they were held, */
-#define WAITING_CHUNK 250		/* and while the next page is awaited */
-#define WAITING_PART 16			/* of what was loaded may be held then */
+#define HELD_CHUNK 1000			/* if they were held */
 
 /* What is applied in one transaction. */
 typedef struct Portion
@@ -172,17 +170,13 @@ follows(JsCycle *cycle, JsPage *page)
 
 /*
  * Hold the records of a page, and apply others for them: half as many as long
- * as there is room, so that neither the PMS nor we wait for the other.  What
- * is held at the end is applied when the PMS has nothing left to send: so where
- * that is more than a part of what was loaded, some more are applied until the
- * next page is there, but not so many that others wait for us.
+ * as there is room, so that neither the PMS nor we wait for the other.
  */
 static void
 hold_page(JsCycle *cycle, JsPage *page, int64 tick, Jsonb *progress)
 {
 	JsShelf    *shelf = cycle->shelf;
 	int			n = list_length(page->trees);
-	int			more = n;
 	ListCell   *cell;
 	ListCell   *id_cell;
 
@@ -201,10 +195,6 @@ hold_page(JsCycle *cycle, JsPage *page, int64 tick, Jsonb *progress)
 		n /= 2;
 	while (n > 0 || js_shelf_full(shelf))
 		n -= apply_slice(cycle, n > 0 ? n : HELD_CHUNK);
-	while (more > 0 &&
-		   js_shelf_held(shelf) > cycle->counts.processed / WAITING_PART &&
-		   cycle->call != NULL && !js_http_done(cycle->call))
-		more -= apply_slice(cycle, Min(more, WAITING_CHUNK));
 }
 
 /*

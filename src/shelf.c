@@ -246,13 +246,6 @@ js_shelf_empty(JsShelf *shelf)
 	return shelf->held == 0;
 }
 
-/* How many records are held? */
-int
-js_shelf_held(JsShelf *shelf)
-{
-	return shelf->held;
-}
-
 /* Is there as much as there is memory for? */
 bool
 js_shelf_full(JsShelf *shelf)

@@ -32,7 +32,6 @@ extern void js_shelf_put(JsShelf *shelf, const char *id, const char *text,
 						 size_t len);
 extern void js_shelf_sort(JsShelf *shelf);
 extern bool js_shelf_empty(JsShelf *shelf);
-extern int	js_shelf_held(JsShelf *shelf);
 extern bool js_shelf_full(JsShelf *shelf);
 extern void js_shelf_take(JsShelf *shelf, int n, JsShelfSlice *slice);
 extern void js_shelf_taken(JsShelf *shelf);
