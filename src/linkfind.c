@@ -186,7 +186,7 @@ set_keys(JsHeapIndex *index, int32 entity_id, int32 stream_id,
 	return id;
 }
 
-/* The same for an id that has a length. */
+/* js_linkfind_place() of an id that is not terminated: that of an index entry. */
 static uint64
 place_key(int32 entity_id, int32 stream_id, const char *external_id, int len)
 {

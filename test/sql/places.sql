@@ -3,7 +3,7 @@ CREATE TABLE places_a (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, exter
 CREATE TABLE places_b (LIKE places_a INCLUDING ALL);
 INSERT INTO jacksync.entity (entity, local_table) VALUES ('places_a', 'places_a'), ('places_b', 'places_b');
 INSERT INTO jacksync.authority (entity, field, strategy) VALUES ('places_a', '*', 'pms_wins'), ('places_b', '*', 'pms_wins');
--- records by a residue class of their number, in an order of their own; nobody has a record whose id is long
+-- records by a residue class of their number, in an order that is not that of their ids
 CREATE FUNCTION places(version int, every int DEFAULT 1, rest int DEFAULT 0, upto int DEFAULT 4000) RETURNS jsonb LANGUAGE sql RETURN
 	(SELECT jsonb_agg(jsonb_build_object('id', 'R' || i, 'name', 'name ' || i, 'n', i * version) ORDER BY md5(i::text))
 	FROM generate_series(1, upto) i WHERE i % every = rest);
@@ -12,7 +12,7 @@ SELECT created, unchanged FROM jacksync.apply('places_a', places(1));
 SELECT created, unchanged FROM jacksync.apply('places_b', places(1));
 -- some that the PMS does not have
 INSERT INTO places_a (name) SELECT 'local ' || i FROM generate_series(1, 100) i;
--- dead versions in the index: of most links, of those that were forgotten
+-- dead versions in the index, of every tenth link
 UPDATE jacksync.link SET hash = hash, local_id = local_id || ' ' WHERE external_id LIKE '%7';
 UPDATE jacksync.link SET local_id = trim(local_id) WHERE external_id LIKE '%7';
 SELECT sum(n) FROM places_a;
